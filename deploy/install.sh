@@ -49,7 +49,7 @@ live() { [ -z "$DESTDIR" ]; }
 for_host() { [ $MODE = system ] && live; }
 has_systemd() { [ -d "$SYSTEMD" ] && command -v systemctl >/dev/null; }
 
-for part in record host places units release folders agent-apart command running; do
+for part in record host store places units release folders agent-apart command running; do
   # shellcheck source=/dev/null
   . "$here/deploy/install/$part.sh"
 done
@@ -73,9 +73,11 @@ install_all() {
   # The last one that was installed to the end; `current` may be one that was cut off before it was known to work.
   before=''
   if [ -f "$at/.s2" ]; then before=$(recorded "$at" RELEASE); fi
+  find_store
   stage_units "$here/systemd"
   check_units
   check_settings
+  check_store
   mkdir -p "$at"
   alone
   mkdir -p "$at/releases"

@@ -45,6 +45,15 @@ for each in $folders; do
   folder=${folder%/.}
   [ -w "$folder" ] || fail "$folder cannot be written by uid $(id -u)" 'mount a volume there that belongs to this user'
 done
+# A database in the container's own root or memory goes with the container, and nobody else sees it.
+case ${S2_STORE:-} in
+  sqlite:/*)
+    folder=$(dirname "${S2_STORE#sqlite:}")
+    if [ ! -d "$folder" ] || [ "$(stat --format=%m "$folder")" = / ] || [ "$(stat --file-system --format=%T "$folder")" = tmpfs ]; then
+      fail "S2_STORE=$S2_STORE is in no folder of the host" 'mount its folder: STORE_FOLDER=/srv/bridge in .env mounts that one at /srv/store, and S2_STORE=sqlite:/srv/store/bridge.db names the database in it'
+    fi
+    ;;
+esac
 # Until compose.yaml gave each program its own, all shared the volume of cred-sync. Nobody carries what waits there.
 if [ "${STATE_IS_OWN:-no}" = yes ] && [ -n "$(find "$S2_STATE/inbox/new" "$S2_STATE/inbox/cur" "$S2_STATE/outbox/new" -type f -print -quit 2>/dev/null)" ]; then
   printf 's2: messages from before the upgrade lie in the volume "state", where nobody carries them\n  next: move them, as docs/install.md says (From one volume for all)\n' >&2

@@ -70,12 +70,9 @@ check_reach() {
   for_host || return 0
   # shellcheck disable=SC2086
   for path in "$PREFIX" "$ETC" $states; do
-    case $(real "$path")/ in
-      /home/* | /root/* | /run/* | /tmp/* | /var/tmp/* | /dev/* | /proc/* | /sys/*)
-        [ "$(real "$path")" = "$path" ] || path="$path (a link to $(real "$path"))"
-        fail "$path lies where the services are not let in" 'choose a place like /opt, /srv or /var/lib, or run make install-user' 64
-        ;;
-    esac
+    is_out_of_reach "$path" || continue
+    [ "$(real "$path")" = "$path" ] || path="$path (a link to $(real "$path"))"
+    fail "$path lies where the services are not let in" 'choose a place like /opt, /srv or /var/lib, or run make install-user' 64
   done
   stranger=65534
   # Everybody must reach the programs and the command; of settings and data only the folders above them.

@@ -33,6 +33,7 @@ stage_units() { # folder of a release's or the checkout's units
   for target in s2-orchestrator.target s2-worker.target; do
     [ -e "$stage/$target" ] || find "$stage" -maxdepth 1 -type f -exec sed -i "/^WantedBy=/s/ *\\b$target//; s/^WantedBy= */WantedBy=/" {} +
   done
+  stage_store
   find "$stage" -type f -exec chmod 644 {} +
 }
 

@@ -1,6 +1,7 @@
 import { redact } from '#fleet/redact.ts'
 import { collectStartGarbage } from '#runtime/memory-tuning.ts'
 import type { Life, Program } from '#runtime/run.ts'
+import { TroubleLog } from '#runtime/trouble-log.ts'
 import { openStore } from '#store/open-store.ts'
 import { type Config, readConfig } from './config.ts'
 import { openBridge } from './open-bridge.ts'
@@ -21,7 +22,20 @@ const SETTLED_MS = 3_000
 
 async function start(config: Config, life: Life): Promise<void> {
   const { clock, chance, log, draining, stack, fail, takesLong } = life
-  const store = stack.use(await openStore(config.store, { clock, chance, log, onBroken: fail, onLong: takesLong }))
+  const troubles = new TroubleLog({ log, health: life.health })
+  const store = stack.use(
+    await openStore(config.store, {
+      clock,
+      chance,
+      log,
+      onBroken: fail,
+      onLong: takesLong,
+      onTrouble: (trouble) => {
+        if (trouble === null) troubles.over('database')
+        else troubles.met('database', trouble.message, `${trouble.message}; ${trouble.next}`)
+      },
+    }),
+  )
   const housekeeping = forgetOnSchedule(config, store, life)
   stack.defer(() => housekeeping.done)
   const bridge = stack.use(await openBridge(config, store, life))

@@ -41,7 +41,7 @@ export interface HttpHandlerParts {
   readonly errors: RequestErrorLog
   readonly draining: AbortSignal
   /** A session sent a beat. */
-  onBeat(session: SessionId): void
+  onBeat(): void
   /** A conversation or its tokens changed by a request. */
   onChange(conversation: string): void
   onAnswer(): void
@@ -135,7 +135,7 @@ export class HttpHandler {
     const waitS = (name === 'beat' ? beats : requests).spend(session)
     if (waitS > 0) throw rateLimited(waitS)
     const output = await this.#call(name, verb, readInput(verb, body), session)
-    if (name === 'beat') this.#parts.onBeat(session)
+    if (name === 'beat') this.#parts.onBeat()
     this.#reply(exchange, output)
   }
 

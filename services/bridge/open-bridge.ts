@@ -1,6 +1,5 @@
 import { randomBytes } from 'node:crypto'
 import type { Socket } from 'node:net'
-import type { SessionId } from '#fleet/session-id.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Health } from '#runtime/health.ts'
 import type { Log } from '#runtime/log.ts'
@@ -122,10 +121,7 @@ function makeHandlers(config: Config, store: Store, parts: BridgeParts, { inspec
     addresses,
     errors: new RequestErrorLog(metrics, { log, clock, refusedCalls }, randomBytes(4).toString('hex')),
     hostHeader: new HostHeaderCheck(config.allowedHosts, config.allowedOrigins),
-    onBeat: (session: SessionId) => {
-      beatsTotal.add()
-      renewals.heard(session)
-    },
+    onBeat: () => beatsTotal.add(),
   }
   const mailTotal = metrics.counter('s2_bridge_mail_total', 'Messages pushed to hosts.')
   const connections = new WebSocketConnections({

@@ -30,7 +30,7 @@ export interface WebSocketConnectionParts {
   readonly beats: BeatBatcher
   readonly addresses: AddressLimits
   readonly seats: SessionSeats
-  onBeat(session: SessionId): void
+  onBeat(): void
   onMail(): void
 }
 
@@ -210,7 +210,7 @@ export class WebSocketConnection implements BeatListener {
     const accepted = beats.every(({ session }) => this.#joins.has(session))
       ? beats
       : beats.filter(({ session }) => this.#joins.has(session))
-    for (const { session } of accepted) onBeat(session)
+    for (const _ of accepted) onBeat()
     queue.add(this, n, accepted)
   }
 

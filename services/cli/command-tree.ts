@@ -88,6 +88,11 @@ const COMMANDS: readonly Entry[] = [
     load: () => import('./commands/backup.ts'),
   },
   { name: 'restore', about: 'replace the database with a backup', load: () => import('./commands/restore.ts') },
+  {
+    name: 'import',
+    about: "bring over what another bridge's file holds and the database does not",
+    load: () => import('./commands/import.ts'),
+  },
   { name: 'init', about: 'write the first settings of this host', load: () => import('./commands/init.ts') },
   {
     name: 'certificate',

@@ -1,5 +1,5 @@
 import { S2Error } from '#fleet/errors.ts'
-import { isLastPage, type StoredMessage } from '#fleet/message.ts'
+import type { StoredMessage, WaitingMessage } from '#fleet/message.ts'
 import { type SessionId, sessionId, sideOf } from '#fleet/session-id.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
@@ -8,8 +8,11 @@ import { RetryLoop } from '#runtime/retry-loop.ts'
 import { KnownTroubles } from '#runtime/trouble-log.ts'
 import type { Store } from '#store/store.ts'
 import {
+  type MailPreview,
   type MailSource,
   type MailSourceEvents,
+  previewOf,
+  textlessPreview,
   type UnreadMail,
   unreadMailOf,
   type WakeTarget,
@@ -21,15 +24,25 @@ export interface DatabaseSourceParts extends MailSourceEvents {
   readonly chance: Chance
   readonly log: Pick<Log, 'warn' | 'info'>
   readonly signal: AbortSignal
-  readonly store: Pick<Store, 'traffic' | 'conversations' | 'unacked'>
+  readonly store: Pick<Store, 'traffic' | 'conversations' | 'waiting' | 'unacked' | 'newest'>
   readonly woken: Pick<WokenMessages, 'position' | 'floorOf' | 'has' | 'forgetFloors'>
 }
 
-/** How often the mail of every target is looked up without a hint, and the conversations' names are read again. */
+/** How often new mail is looked up without a hint, and the conversations' names are read again. */
 const ROUND_MS = 1_000
+/** How often all that waits is looked up: somebody may have marked an old message as unread again. */
+const LOOK_AT_ALL_MS = 60_000
 const LISTEN_AGAIN = { firstMs: 100, mostMs: 5_000 }
 /** Messages asked for in one go. */
-const PAGE = 100
+const PAGE = 1_000
+
+/** How far a session's mail was looked at. */
+interface Looked {
+  /** The newest message that waited. */
+  readonly newest: number
+  /** The oldest one that its agent had taken: that may end, and then somebody is to be woken for it. */
+  readonly leased: number | null
+}
 
 /** Where S2_WAKE_FOR gives no names, all ends `a` are one target: the orchestrator that works on this host. */
 const ORCHESTRATOR: WakeTarget = 'all ends a'
@@ -43,6 +56,8 @@ export class DatabaseSource implements MailSource {
   readonly #parts: DatabaseSourceParts
   /** Who is woken for which session of a live conversation; null: nobody. */
   #targets = new Map<SessionId, WakeTarget | null>()
+  readonly #looked = new Map<SessionId, Looked>()
+  #lookedAtAll = Number.NEGATIVE_INFINITY
   #restart = new AbortController()
   #listening: RetryLoop | null = null
   /** The message after which the present stream began, and the last one that it brought. */
@@ -55,8 +70,9 @@ export class DatabaseSource implements MailSource {
   }
 
   async watch(): Promise<void> {
-    const { clock, chance, signal, woken, log, onTrouble } = this.#parts
-    this.#from = woken.position
+    const { clock, chance, signal, log, onTrouble } = this.#parts
+    this.#from = this.#parts.woken.position
+    if (this.#from === 0) await this.#beginNow()
     const troubles = new KnownTroubles()
     this.#listening = new RetryLoop({
       clock,
@@ -85,28 +101,60 @@ export class DatabaseSource implements MailSource {
 
   async unread(target: WakeTarget): Promise<readonly UnreadMail[]> {
     const mail: UnreadMail[] = []
-    for (const [session, each] of this.#targets) if (each === target) mail.push(...(await this.#unreadOf(session)))
-    if (mail.some((each) => !this.#parts.woken.has(each) && each.id <= this.#from && each.id > this.#heard))
-      this.#startOver()
+    for (const [session, each] of this.#targets) {
+      if (each === target) mail.push(...(await this.#look(session, this.#parts.woken.floorOf(session))))
+    }
+    if (mail.some((each) => !this.#parts.woken.has(each) && each.id <= this.#from && each.id > this.#heard)) {
+      await this.#startOver()
+    }
     return mail.sort((one, other) => one.id - other.id)
+  }
+
+  async previews(mail: readonly UnreadMail[]): Promise<readonly MailPreview[]> {
+    const previews: MailPreview[] = []
+    for (const each of mail) {
+      const [message] = await this.#parts.store.unacked(each.to, each.id - 1, 1)
+      previews.push(message?.id === each.id ? previewOf(message) : textlessPreview(each))
+    }
+    return previews
   }
 
   covers(target: WakeTarget, session: SessionId): boolean {
     return (this.#targets.get(session) ?? target) === target
   }
 
-  async #unreadOf(session: SessionId): Promise<UnreadMail[]> {
-    const mail: UnreadMail[] = []
-    for (let after = this.#parts.woken.floorOf(session), isMore = true; isMore; ) {
-      const page = await this.#parts.store.unacked(session, after, PAGE)
-      mail.push(...page.filter(({ delivery }) => delivery !== 'leased').map(unreadMailOf))
-      after = page.at(-1)?.id ?? after
-      isMore = !isLastPage(page, PAGE)
-    }
-    return mail
+  /** The stream begins with what comes from now on: the next round looks up all that waits. */
+  async #beginNow(): Promise<void> {
+    const { woken, store } = this.#parts
+    this.#heard = await store.newest().catch(() => 0) // there may be no database yet
+    this.#from = this.#heard
+    woken.position = this.#heard
   }
 
-  /** Hints at targets as their mail comes, until the stream is to start again from the beginning. */
+  /** The mail of a session after an id that its agent has not taken. */
+  async #look(session: SessionId, after: number): Promise<UnreadMail[]> {
+    const waiting: WaitingMessage[] = []
+    for (let last = after, isMore = true; isMore; ) {
+      const page = await this.#parts.store.waiting(session, last, PAGE)
+      waiting.push(...page)
+      last = page.at(-1)?.id ?? last
+      isMore = page.length === PAGE
+    }
+    const newest = Math.max(after, this.#looked.get(session)?.newest ?? 0, waiting.at(-1)?.id ?? 0)
+    const leased = waiting.find(({ delivery }) => delivery === 'leased')?.id ?? null
+    this.#looked.set(session, { newest, leased })
+    return waiting.filter(({ delivery }) => delivery !== 'leased').map((each) => unreadMailOf(each, session))
+  }
+
+  /** Whether a session may have mail that nobody was woken for. Only what came since the last look is read. */
+  async #mayHaveNew(session: SessionId): Promise<boolean> {
+    const looked = this.#looked.get(session)
+    if (looked === undefined) return true
+    const mail = await this.#look(session, Math.min(looked.newest, (looked.leased ?? Number.POSITIVE_INFINITY) - 1))
+    return mail.some((each) => !this.#parts.woken.has(each))
+  }
+
+  /** Hints at targets as their mail comes, until the stream is to begin anew. */
   async #listen(): Promise<number> {
     const { signal, store } = this.#parts
     const { signal: restart } = this.#restart
@@ -126,7 +174,10 @@ export class DatabaseSource implements MailSource {
   async #take(batch: readonly StoredMessage[]): Promise<void> {
     const { woken, onHint, onLook } = this.#parts
     this.#listening?.succeeded()
-    if ((batch[0]?.id ?? 0) <= this.#heard) woken.forgetFloors() // another database has replaced the one that was known
+    if ((batch[0]?.id ?? 0) <= this.#heard) {
+      woken.forgetFloors() // another database has replaced the one that was known
+      this.#looked.clear()
+    }
     this.#heard = batch.at(-1)?.id ?? this.#heard
     const unread = batch.filter(({ delivery }) => delivery !== 'acked')
     if (unread.some(({ to }) => !this.#targets.has(to))) await this.#readNames()
@@ -136,16 +187,24 @@ export class DatabaseSource implements MailSource {
     onLook()
   }
 
-  /** Ids that had been seen come again, for another database: its stream is read from the beginning. */
-  #startOver(): void {
-    this.#from = 0
+  /** Ids that had been seen come again, for another database. */
+  async #startOver(): Promise<void> {
+    await this.#beginNow()
     this.#restart.abort()
   }
 
   async #goRound(): Promise<number> {
-    const { onHint, onLook } = this.#parts
+    const { clock, onHint, onLook } = this.#parts
     await this.#readNames()
-    for (const target of new Set(this.#targets.values())) if (target !== null) onHint(target)
+    if (clock.now() - this.#lookedAtAll >= LOOK_AT_ALL_MS) {
+      this.#lookedAtAll = clock.now()
+      this.#looked.clear()
+    }
+    const hinted = new Set<WakeTarget>()
+    for (const [session, target] of this.#targets) {
+      if (target !== null && !hinted.has(target) && (await this.#mayHaveNew(session))) hinted.add(target)
+    }
+    for (const target of hinted) onHint(target)
     onLook()
     return ROUND_MS
   }

@@ -1,3 +1,4 @@
+import type { StoredMessage } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { type Means, watchFolder } from '#runtime/folder-watch.ts'
@@ -6,8 +7,11 @@ import { Loop } from '#runtime/loop.ts'
 import { readCredentials } from '#spool/credentials.ts'
 import type { Inbox } from '#spool/inbox.ts'
 import {
+  type MailPreview,
   type MailSource,
   type MailSourceEvents,
+  previewOf,
+  textlessPreview,
   type UnreadMail,
   unreadMailOf,
   type WakeTarget,
@@ -17,7 +21,7 @@ export interface InboxSourceParts extends MailSourceEvents {
   readonly clock: Clock
   readonly log: Pick<Log, 'info' | 'warn'>
   readonly signal: AbortSignal
-  readonly inbox: Pick<Inbox, 'folder' | 'list' | 'read' | 'version'>
+  readonly inbox: Pick<Inbox, 'folder' | 'list' | 'readAll' | 'version'>
   /** The state folder, whose credentials name the agents of this host. */
   readonly state: string
   readonly pollMs: number
@@ -29,14 +33,20 @@ export interface InboxSourceParts extends MailSourceEvents {
 const LIST_EVERY_MS = 5_000
 const FAILED_MS = 1_000
 
+interface InboxMail extends UnreadMail {
+  readonly preview: MailPreview
+}
+
 /** The inbox of a worker's host: the messages that keepalive has brought and nobody has taken yet. */
 export class InboxSource implements MailSource {
   readonly #parts: InboxSourceParts
   /** What lies in `new`; null: a file that is no message. */
-  readonly #mail = new Map<number, UnreadMail | null>()
+  readonly #mail = new Map<number, InboxMail | null>()
   #agents = new Map<SessionId, WakeTarget>()
   #version = ''
   #listedAt = Number.NEGATIVE_INFINITY
+  /** One listing after the other, so that no file is read twice. */
+  #listing: Promise<unknown> = Promise.resolve()
 
   constructor(parts: InboxSourceParts) {
     this.#parts = parts
@@ -74,6 +84,10 @@ export class InboxSource implements MailSource {
     return [...this.#mail.values()].filter((each) => each !== null).filter(({ to }) => this.#targetOf(to) === target)
   }
 
+  async previews(mail: readonly UnreadMail[]): Promise<readonly MailPreview[]> {
+    return mail.map((each) => this.#mail.get(each.id)?.preview ?? textlessPreview(each))
+  }
+
   covers(target: WakeTarget, session: SessionId): boolean {
     return this.#targetOf(session) === target
   }
@@ -83,24 +97,26 @@ export class InboxSource implements MailSource {
     if (!isForced && version === this.#version) return
     this.#version = version // read before the listing: a message that comes meanwhile changes it again
     await this.#list()
-    if (!isForced) return
-    for (const mail of this.#mail.values()) if (mail !== null) this.#parts.onHint(this.#targetOf(mail.to))
   }
 
   /** Reads what lies there now, and hints at the targets of new messages. */
   async #list(): Promise<void> {
+    const listing = this.#listing.then(() => this.#listNow())
+    this.#listing = listing.catch(() => undefined)
+    await listing
+  }
+
+  async #listNow(): Promise<void> {
     const { inbox, clock, onHint } = this.#parts
     const ids = await inbox.list('new')
     this.#listedAt = clock.now()
     const there = new Set(ids)
     for (const id of this.#mail.keys()) if (!there.has(id)) this.#mail.delete(id)
-    for (const id of ids) {
-      if (this.#mail.has(id)) continue
-      const message = await inbox.read(id)
-      this.#mail.set(id, message === null ? null : { ...unreadMailOf(message), id })
-      if (message === null) continue
-      if (!this.#agents.has(message.to)) await this.#readNames(message.to)
-      onHint(this.#targetOf(message.to))
+    const unknown = ids.filter((id) => !this.#mail.has(id))
+    for await (const [id, message] of inbox.readAll('new', unknown)) {
+      if (message !== null && !this.#agents.has(message.to)) await this.#readNames(message.to)
+      this.#mail.set(id, message === null ? null : mailOf({ ...message, id }))
+      if (message !== null) onHint(this.#targetOf(message.to))
     }
   }
 
@@ -114,4 +130,8 @@ export class InboxSource implements MailSource {
   #targetOf(session: SessionId): WakeTarget {
     return this.#agents.get(session) ?? session
   }
+}
+
+function mailOf(message: Omit<StoredMessage, 'delivery'>): InboxMail {
+  return { ...unreadMailOf(message, message.to), preview: previewOf(message) }
 }

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto'
 import { textHead } from '#fleet/cut-text.ts'
-import type { StoredMessage } from '#fleet/message.ts'
+import type { StoredMessage, WaitingMessage } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 
 /** An unread message, as far as waking its reader goes. */
@@ -8,20 +8,35 @@ export interface UnreadMail {
   readonly id: number
   readonly from: SessionId
   readonly to: SessionId
-  readonly action: string | null
   readonly sentAt: number
-  /** How its text begins. */
-  readonly preview: string
   /** Tells it from a message that has the same id in another database. */
   readonly fingerprint: string
+}
+
+/** An unread message as a wake shows it. */
+export interface MailPreview extends Pick<UnreadMail, 'id' | 'from' | 'to' | 'sentAt'> {
+  readonly action: string | null
+  /** How its text begins. */
+  readonly preview: string
 }
 
 /** Characters of the text that a wake shows: the agent reads the whole text from its bridge or inbox. */
 const PREVIEW_MAX = 200
 
-export function unreadMailOf({ id, from, to, action, sentAt, text }: StoredMessage): UnreadMail {
-  const fingerprint = hash('sha256', JSON.stringify([from, sentAt, text]), 'base64url').slice(0, 12)
-  return { id, from, to, action, sentAt, preview: textHead(text, PREVIEW_MAX), fingerprint }
+export function unreadMailOf({ id, from, sentAt }: Omit<WaitingMessage, 'delivery'>, to: SessionId): UnreadMail {
+  const fingerprint = hash('sha256', JSON.stringify([from, sentAt]), 'base64url').slice(0, 12)
+  return { id, from, to, sentAt, fingerprint }
+}
+
+/** The beginning of the text is copied: a slice would hold all of the text in memory. */
+export function previewOf({ id, from, to, action, sentAt, text }: Omit<StoredMessage, 'delivery'>): MailPreview {
+  const preview = Buffer.from(textHead(text, PREVIEW_MAX)).toString()
+  return { id, from, to, action, sentAt, preview }
+}
+
+/** A message that was read before its text was looked up. */
+export function textlessPreview({ id, from, to, sentAt }: UnreadMail): MailPreview {
+  return { id, from, to, sentAt, action: null, preview: '' }
 }
 
 /** Who is woken: an agent, or a session that stands for one. */
@@ -31,6 +46,8 @@ export type WakeTarget = string
 export interface MailSource {
   /** The messages that wait for a target, oldest first: those neither acked nor taken by its agent. */
   unread(target: WakeTarget): Promise<readonly UnreadMail[]>
+  /** These as a wake shows them, in their order; one that was read meanwhile has no text any more. */
+  previews(mail: readonly UnreadMail[]): Promise<readonly MailPreview[]>
   /** Whether `unread` of this target speaks for a session too; it does for sessions that have ended. */
   covers(target: WakeTarget, session: SessionId): boolean
   /** Gives hints of targets that may have new mail until the signal aborts. Never rejects: failures go to `onTrouble`, and it tries again. */

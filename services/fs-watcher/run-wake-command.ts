@@ -3,12 +3,9 @@ import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import { type Ending, hasSucceeded, howItEnded, runCommand } from '#runtime/run-command.ts'
 import type { Config } from './config.ts'
-import type { UnreadMail } from './mail-source.ts'
 import type { WakeProcesses } from './wake-processes.ts'
 import { NotStartedError, type Wake, type WakeCall } from './waker.ts'
 
-/** The most messages that one list of a call shows. */
-const SHOWN_MAX = 50
 const OUTPUT_MAX = 16_000
 const TAIL_MAX = 1_000
 
@@ -63,18 +60,7 @@ function tailOf({ stdout, stderr }: Ending): string {
  * What the command reads. `messages` are those that nobody was woken for before, and `count` says how many they are; `earlier`
  * are those that stayed unread since an earlier wake, and `unread` says how many wait in all.
  */
-function inputOf({ target, mail, fresh }: WakeCall): object {
-  const earlier = mail.filter((each) => !fresh.has(each))
-  return {
-    target,
-    sessions: [...new Set(mail.map(({ to }) => to))],
-    count: fresh.size,
-    messages: [...fresh].slice(0, SHOWN_MAX).map(shown),
-    unread: mail.length,
-    earlier: earlier.slice(0, SHOWN_MAX).map(shown),
-  }
-}
-
-function shown({ id, from, to, action, sentAt, preview }: UnreadMail): object {
-  return { id, from, to, action, sentAt, preview }
+function inputOf({ target, mail, fresh, messages, earlier }: WakeCall): object {
+  const sessions = [...new Set(mail.map(({ to }) => to))]
+  return { target, sessions, count: fresh.size, messages, unread: mail.length, earlier }
 }

@@ -2,7 +2,7 @@ import { Pauses } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import { KnownTroubles } from '#runtime/trouble-log.ts'
-import type { MailSource, UnreadMail, WakeTarget } from './mail-source.ts'
+import type { MailPreview, MailSource, UnreadMail, WakeTarget } from './mail-source.ts'
 import type { WokenMessages } from './woken-messages.ts'
 
 /** The input of a wake. */
@@ -12,6 +12,9 @@ export interface WakeCall {
   readonly mail: readonly UnreadMail[]
   /** Those among it that nobody was woken for before. */
   readonly fresh: ReadonlySet<UnreadMail>
+  /** How the first of those begin, and the first of the others. */
+  readonly messages: readonly MailPreview[]
+  readonly earlier: readonly MailPreview[]
 }
 
 /** Wakes the agent behind a target; rejects when that failed. Ends early when the signal aborts. */
@@ -27,13 +30,15 @@ export interface WakerParts {
   readonly chance: Chance
   readonly log: Pick<Log, 'error' | 'warn' | 'info' | 'debug'>
   readonly signal: AbortSignal
-  readonly source: Pick<MailSource, 'unread' | 'covers'>
+  readonly source: Pick<MailSource, 'unread' | 'previews' | 'covers'>
   readonly woken: Pick<WokenMessages, 'has' | 'keep' | 'release'>
   readonly wake: Wake
   /** Told of each wake that ended: how long after the first hint it began, and how long it ran. */
   onWake(ended: { readonly error: unknown; readonly waitedMs: number; readonly tookMs: number }): void
 }
 
+/** The most messages that one list of a call shows. */
+const SHOWN_MAX = 50
 /** The pauses between wakes of one target that fail. */
 const TRY_AGAIN = { firstMs: 1_000, mostMs: 60_000, leastMs: 500 }
 
@@ -90,7 +95,9 @@ export class Waker {
       const mail = await source.unread(target)
       const fresh = new Set(mail.filter((each) => !woken.has(each)))
       if (fresh.size === 0) return true
-      call = { target, mail, fresh }
+      const earlier = mail.filter((each) => !fresh.has(each)).slice(0, SHOWN_MAX)
+      const messages = await source.previews([...fresh].slice(0, SHOWN_MAX))
+      call = { target, mail, fresh, messages, earlier: await source.previews(earlier) }
       await woken.keep(mail, (session) => source.covers(target, session))
     } catch (error) {
       this.#reportFailure('mail lookup failed, wake postponed', { target, error })

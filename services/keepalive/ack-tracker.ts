@@ -1,6 +1,6 @@
 import { advances, type Delivery, type Mark, type StoredMessage } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session-id.ts'
-import { readTaskMessage } from '#fleet/task-messages.ts'
+import { readAssignmentNews } from '#fleet/task-messages.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import { bridgeId, type Placed } from '#spool/inbox.ts'
@@ -64,7 +64,7 @@ export class AckTracker {
   /** Messages have been put into the inbox, each where `placed` says. */
   onPlaced(messages: readonly StoredMessage[], placed: readonly Placed[]): void {
     const { acks } = this.#parts
-    for (const [index, { id, delivery, text }] of messages.entries()) {
+    for (const [index, { id, delivery, from, text }] of messages.entries()) {
       const place = placed[index]
       if (place === undefined) continue
       if (place.as === 'acked') {
@@ -73,7 +73,7 @@ export class AckTracker {
       }
       if (place.as === 'known' && this.#forgottenAt.has(place.id) && !this.#messages.has(place.id)) continue
       const confirmed = this.#messages.get(place.id)?.confirmed ?? delivery
-      this.#messages.set(place.id, { confirmed, isTaskNews: tellsOfTask(text), absences: 0 })
+      this.#messages.set(place.id, { confirmed, isTaskNews: readAssignmentNews({ from, text }) !== null, absences: 0 })
       if (advances(confirmed, 'delivered')) acks.queue(place.id, 'delivered')
     }
   }
@@ -147,9 +147,4 @@ export class AckTracker {
       log.warn('message removed from the inbox without an ack', { id, session, isFetchedAgain })
     }
   }
-}
-
-function tellsOfTask(text: string): boolean {
-  const type = readTaskMessage(text)?.type
-  return type === 'task_assignment' || type === 'task_revoked'
 }

@@ -17,7 +17,7 @@ export interface ScannedInbox {
 }
 
 export interface InboxScanParts {
-  readonly inbox: Pick<InboxPort, 'version' | 'list' | 'inspect' | 'recover' | 'tidy'>
+  readonly inbox: Pick<InboxPort, 'version' | 'list' | 'readAll' | 'inspect' | 'recover' | 'tidy'>
   readonly clock: Clock
   /** The session that tracks a message already, mostly the guessed one; undefined: only the message itself says whose it is. */
   trackedBy(id: number, guess: SessionId | undefined): SessionId | undefined
@@ -54,6 +54,7 @@ export class InboxScan {
     if (isWhole) this.#wholeAt = clock.now()
     const sessions = new Map<SessionId, FoundMessages>()
     for (const folder of ['new', 'cur', 'done'] as const) {
+      await this.#readReaders(folder, listed[folder])
       for (const id of listed[folder]) {
         const session = await this.#readerOf(id)
         if (session === null) continue
@@ -79,6 +80,16 @@ export class InboxScan {
       new: isWhole ? await inbox.list('new') : [],
       cur: cur.mayHaveChanged() || isWhole ? await inbox.list('cur') : [],
       done: done.mayHaveChanged() || isWhole ? await inbox.list('done') : [],
+    }
+  }
+
+  /** Learns whose the unknown messages of a folder are, all in one go: after a start they are all that lie there. */
+  async #readReaders(folder: InboxFolder, ids: readonly number[]): Promise<void> {
+    const { inbox, trackedBy } = this.#parts
+    const unknown = ids.filter((id) => !this.#readers.has(id) && trackedBy(id, undefined) === undefined)
+    if (unknown.length === 0 || inbox.readAll === undefined) return
+    for await (const [id, message] of inbox.readAll(folder, unknown)) {
+      if (message !== null) this.#readers.set(id, message.to)
     }
   }
 

@@ -10,6 +10,11 @@ export interface InboxPort {
   version?(folder: InboxFolder): string
   putAll(messages: readonly StoredMessage[]): Promise<readonly Placed[]>
   list(folder: InboxFolder): Promise<readonly number[]>
+  /** Reads many messages of a folder. Left out: each is inspected. */
+  readAll?(
+    folder: InboxFolder,
+    ids: readonly number[],
+  ): AsyncIterable<readonly [id: number, message: StoredMessage | null]>
   inspect(id: number): Promise<StoredMessage | null>
   forget(ids: readonly number[]): Promise<void>
   recover(): Promise<void>

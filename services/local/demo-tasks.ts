@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs'
 import type { Conversation } from '#fleet/conversation.ts'
 import { ORCHESTRATOR, sessionId } from '#fleet/session-id.ts'
 import { checkTask, type NewTask, PRIORITIES, type Priority } from '#fleet/task.ts'
@@ -6,6 +5,7 @@ import type { Chance, Clock } from '#runtime/clock.ts'
 import { ConfigError } from '#runtime/read-settings.ts'
 import type { Store } from '#store/store.ts'
 import type { Fleet } from './parse-fleet-description.ts'
+import { readJson } from './read-json.ts'
 
 /** A task in the demo's file: given again and again to workers of its role. */
 export interface DemoTask {
@@ -16,12 +16,7 @@ export interface DemoTask {
 
 /** Reads the tasks of a demo. Throws ConfigError with all faults. */
 export function readDemo(path: string, fleet: Fleet): DemoTask[] {
-  let value: unknown
-  try {
-    value = JSON.parse(readFileSync(path, 'utf8'))
-  } catch (error) {
-    throw new ConfigError([`the demo's tasks ${path} cannot be read: ${(error as Error).message}`])
-  }
+  const value = readJson(path, "the demo's tasks")
   if (!Array.isArray(value) || value.length === 0) throw new ConfigError([`${path} must be a list of tasks`])
   const faults: string[] = []
   const tasks = value.map((each: unknown, index): DemoTask => {

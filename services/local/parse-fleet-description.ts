@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { workerName } from '#fleet/credential.ts'
 import { ORCHESTRATOR } from '#fleet/session-id.ts'
@@ -6,6 +5,7 @@ import { ConfigError, closest } from '#runtime/read-settings.ts'
 import { commandLine } from '#runtime/run-command.ts'
 import { type Address, parseAddress } from '#runtime/setting-parsers.ts'
 import { SETTINGS, type Setting, type SettingName } from '#runtime/settings.ts'
+import { readJson } from './read-json.ts'
 
 /** The checked content of a fleet file. */
 export interface Fleet {
@@ -58,19 +58,7 @@ const DECIDED: readonly SettingName[] = [
 
 /** Reads a fleet file. Throws ConfigError with all its faults. */
 export function readFleet(path: string): Fleet {
-  let text: string
-  try {
-    text = readFileSync(path, 'utf8')
-  } catch (error) {
-    throw new ConfigError([`the fleet file ${path} cannot be read: ${(error as Error).message}`])
-  }
-  let value: unknown
-  try {
-    value = JSON.parse(text)
-  } catch (error) {
-    throw new ConfigError([`the fleet file ${path} is not JSON: ${(error as Error).message}`])
-  }
-  return parseFleet(value, path)
+  return parseFleet(readJson(path, 'the fleet file'), path)
 }
 
 export function parseFleet(value: unknown, path: string): Fleet {

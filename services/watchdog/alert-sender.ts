@@ -1,3 +1,4 @@
+import { S2Error } from '#fleet/errors.ts'
 import type { Alert, Incident, IncidentKind, NewIncident } from '#fleet/incident.ts'
 import { backoff, Pauses } from '#runtime/backoff.ts'
 import { type Chance, type Clock, elapsedMs, momentOf } from '#runtime/clock.ts'
@@ -141,7 +142,9 @@ export class AlertSender {
     this.#sent.delete(keyOf(alert))
   }
 
+  /** A store that keeps nothing now holds up nothing that it does not keep. */
   #onError(error: unknown): number {
+    if (error instanceof S2Error && this.#unstored.length > 0) return 0
     this.#parts.log.debug('alerts cannot be claimed, retrying', { channel: this.#channel.name, error })
     return this.#pauses.failed()
   }

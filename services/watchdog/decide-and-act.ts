@@ -56,7 +56,9 @@ export interface Look extends Done {
 export async function decideAndAct(config: WatchConfig, parts: LookParts): Promise<Look> {
   const { observation, board, losses, flaps, incidents, clock } = parts
   const at = clock.now()
-  if (observation.readAt === null) return { moved: 0, news: 0, changes: [], waitMs: config.watchMs }
+  // what is decided while the database cannot be written to would be outdated when it can
+  const isHindered = observation.trouble !== null && !observation.isBlind
+  if (observation.readAt === null || isHindered) return { moved: 0, news: 0, changes: [], waitMs: config.watchMs }
   const isRound = observation.roundAt + config.roundMs <= at
   const isEverything = isRound || observation.hasUnknownSessions
   const areTasksFresh = await readFleet(at, isEverything, parts)

@@ -3,6 +3,7 @@ import type { ObservedBeats } from '#fleet/beat.ts'
 import type { Agent } from '#fleet/conversation.ts'
 import { Roster, type VerdictChange } from '#fleet/failure-detector.ts'
 import type { ObserverPause } from '#fleet/observer-pause.ts'
+import type { StoreTrouble } from '#fleet/store-trouble.ts'
 import type { Moment } from '#runtime/clock.ts'
 import { BeatReadingPosition } from './beat-reading-position.ts'
 import type { WatchConfig } from './config.ts'
@@ -84,7 +85,9 @@ export class FleetObservation implements Observed {
   readonly #unreachable = new Map<string, number>()
   readonly #answering = new Set<string>()
   readonly #graces: RecentGraces
-  #blindSince: number | null = null
+  /** Since when no verdict could be passed; null where one can. */
+  #unjudgedSince: number | null = null
+  #trouble: StoreTrouble | null = null
   readonly #mass = new MassLosses()
   #unanswered: PassedVerdict[] = []
   #massReturnUntil = Number.NEGATIVE_INFINITY
@@ -131,6 +134,16 @@ export class FleetObservation implements Observed {
     return this.#feed.isBlind
   }
 
+  /** What keeps the database from being written to, as the bridge says. */
+  get trouble(): StoreTrouble | null {
+    return this.#trouble
+  }
+
+  /** Foreign agents cannot be heard while the database cannot be written to, and what follows from a verdict cannot be done. */
+  get mayJudge(): boolean {
+    return !this.isBlind && this.#trouble === null
+  }
+
   get collectionSeenAt(): number {
     return this.#feed.collectionSeenAt
   }
@@ -149,11 +162,11 @@ export class FleetObservation implements Observed {
   }
 
   repeatedGraces(at: number): RepeatedGraces | null {
-    return this.#graces.repeated(at, this.#blindSince)
+    return this.#graces.repeated(at, this.#unjudgedSince)
   }
 
   hasSeenSilence(at: number): boolean {
-    return this.#graces.hasSeenSilence(at, this.#blindSince)
+    return this.#graces.hasSeenSilence(at, this.#unjudgedSince)
   }
 
   /** People were told of repeated graces. */
@@ -222,11 +235,15 @@ export class FleetObservation implements Observed {
    * they were asked for, so that nothing that came during the answer is missed by a verdict.
    */
   takeBeats(read: ObservedBeats, before: Moment, after: Moment): BeatNews {
-    const { readAt: lastRead, isBlind: wasBlind } = this.#feed
-    const { pause, needsGrace, beats, isChanged } = this.#feed.take(read, before, after)
+    const [lastRead, couldJudge, wasTroubled] = [this.readAt, this.mayJudge, this.#trouble !== null]
+    const { pause, needsGrace: hasMissed, beats, isChanged } = this.#feed.take(read, before, after)
+    this.#trouble = read.trouble ?? null
+    const isOver = wasTroubled && this.#trouble === null
+    const needsGrace = hasMissed || isOver
+    const why = pause ?? (hasMissed ? 'not_collected' : 'not_written')
     if (lastRead === null) this.#graces.begin(before.now)
-    else if (needsGrace) this.#graces.note(this.#blindSince ?? lastRead.now, before.now, pause ?? 'not_collected')
-    if (this.isBlind !== wasBlind) this.#blindSince = this.isBlind ? before.now : null
+    else if (needsGrace) this.#graces.note(this.#unjudgedSince ?? lastRead.now, before.now, why)
+    if (this.mayJudge !== couldJudge) this.#unjudgedSince = this.mayJudge ? null : before.now
     const neverHeard = this.#roster.counts.new
     const unknown = beats === 'news' ? this.#roster.hear(read.pulses, before.now) : 0
     const areContested = beats === 'news' && this.#roster.hearContests(read.contests ?? [], before.now)
@@ -234,12 +251,13 @@ export class FleetObservation implements Observed {
     if (this.#roster.counts.new !== neverHeard) this.#revision += 1 // no verdict changes, but it is shown like one
     if (unknown > 0) this.#unknownReads += 1
     if (needsGrace) this.#grace(before.now)
-    return { pause, isGrace: needsGrace, isNews: isChanged || unknown > 0 || areContested }
+    const isNews = isChanged || isOver || unknown > 0 || areContested
+    return { pause, isGrace: needsGrace, isNews }
   }
 
   /** How long to wait before the beats are read again at `now`, milliseconds: not beyond the next deadline. */
   planNextRead(now: number): number {
-    const deadline = this.isBlind ? Number.POSITIVE_INFINITY : this.#roster.nextDeadline()
+    const deadline = this.mayJudge ? this.#roster.nextDeadline() : Number.POSITIVE_INFINITY
     const waitMs = Math.max(0, Math.min(this.#feed.readAgainMs, deadline - now))
     this.#feed.plan(waitMs)
     return waitMs
@@ -261,14 +279,14 @@ export class FleetObservation implements Observed {
 
   /** Passes the verdicts that are due at `now`, and answers them; `passedAt` is when that really is. */
   judge(now: number, passedAt: number): PassedVerdict[] {
-    if (this.isBlind) return []
+    if (!this.mayJudge) return []
     const passed = this.#pass(this.#roster.due(now), passedAt)
     return [...passed, ...this.judgeByProcesses(now)]
   }
 
   /** Passes the verdicts that follow from what supervisors say, whatever the beats say, and answers them. */
   judgeByProcesses(now: number): PassedVerdict[] {
-    if (this.isBlind) return []
+    if (!this.mayJudge) return []
     for (const agent of this.#processes.agents()) {
       const [verdict, found] = [this.#roster.standing(agent)?.verdict, this.#processes.of(agent)]
       if (verdict === undefined || found === null || !found.isKnown) continue // what an unreachable supervisor said before proves nothing now

@@ -105,8 +105,9 @@ export function blindIncident(lateAfterMs: number): NewIncident {
   return { cause: 'blind', kind: 'blind', agent: null, summary }
 }
 
-export function storeAwayIncident(lateAfterMs: number): NewIncident {
-  const summary = `the watchdog has not reached its store for ${formatDuration(lateAfterMs)}: no agent is judged and no task is moved`
+export function storeAwayIncident(error: unknown, lateAfterMs: number): NewIncident {
+  const why = redactedHead(error instanceof S2Error ? error.message : String(error), WHY_MAX)
+  const summary = `the watchdog has not reached its store for ${formatDuration(lateAfterMs)}: no agent is judged and no task is moved (${why})`
   return { cause: 'store_away', kind: 'blind', agent: null, summary }
 }
 
@@ -142,6 +143,7 @@ const GRACE_REASONS: Readonly<Record<GraceReason, { readonly why: string; readon
     why: 'the watchdog stood still',
     next: 'its machine is overloaded or sleeps again and again: free it, or let a watchdog run elsewhere',
   },
+  not_written: { why: 'the database could not be written to', next: 'see who locks it, and whether its disk is full' },
   not_collected: { why: 'beats were not collected', next: 'see s2 health bridge' },
 }
 

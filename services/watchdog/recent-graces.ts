@@ -1,7 +1,7 @@
 import type { ObserverPause } from '#fleet/observer-pause.ts'
 
 /** Why agents were given a full silence anew. */
-export type GraceReason = ObserverPause | 'not_collected'
+export type GraceReason = ObserverPause | 'not_collected' | 'not_written'
 
 /** Graces count as repeated when they cover so long, or two silences where that is longer, milliseconds. */
 const WINDOW_MS = 600_000
@@ -56,12 +56,12 @@ export class RecentGraces {
     this.#isReported = true
   }
 
-  /** Null where a verdict could be passed within the window, or where it is told already. Nothing is seen since `blindSince`. */
-  repeated(now: number, blindSince: number | null): RepeatedGraces | null {
+  /** Null where a verdict could be passed within the window, or where it is told already. No verdict can be passed since `unjudgedSince`. */
+  repeated(now: number, unjudgedSince: number | null): RepeatedGraces | null {
     const start = now - this.#windowMs
     if (this.#isReported || this.#begunAt === null || this.#begunAt > start) return null
     const within = this.#graces.filter(({ at }) => at > start)
-    const ends = [...this.#graces.map(({ from }) => from), blindSince ?? now]
+    const ends = [...this.#graces.map(({ from }) => from), unjudgedSince ?? now]
     const beginnings = [this.#begunAt, ...this.#graces.map(({ at }) => at)]
     const couldJudge = beginnings.some((at, index) => {
       const end = ends[index] ?? now
@@ -72,9 +72,9 @@ export class RecentGraces {
   }
 
   /** Whether a full silence has passed since the last grace, and all of it was seen. */
-  hasSeenSilence(now: number, blindSince: number | null): boolean {
+  hasSeenSilence(now: number, unjudgedSince: number | null): boolean {
     const last = this.#graces.at(-1)?.at ?? this.#begunAt
-    return last !== null && blindSince === null && last + this.#silentAfterMs <= now
+    return last !== null && unjudgedSince === null && last + this.#silentAfterMs <= now
   }
 }
 

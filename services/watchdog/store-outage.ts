@@ -18,6 +18,8 @@ export interface StoreOutageParts {
   readonly signal: AbortSignal
   /** Who tells people that the store is away. */
   readonly senders: readonly AlertSender[]
+  /** Whether people know already why the store fails. */
+  isExplained?(): boolean
   /** Called whenever the store failed, with how long it has. */
   onError?(error: unknown, failingMs: number): void
   /** Called when the store answers every loop again. */
@@ -88,17 +90,18 @@ export class StoreOutage {
     const isStoreAway = hasCode(error)
     const failure = this.#failures.get(name) ?? { since: clock.now(), isStoreAway, pauses: this.#newPauses() }
     this.#failures.set(name, failure)
-    if (this.#known.isNew(name, String(error))) {
+    const isExplained = isStoreAway && this.#parts.isExplained?.() === true
+    if (this.#known.isNew(name, isExplained ? 'explained' : String(error))) {
       if (isStoreAway) log.warn('store does not answer, retrying', { to: name, error })
       else log.error('step failed, retrying', { step: name, error })
     }
     const { lateAfterMs } = this.#config
     const failingMs = clock.now() - failure.since
-    if (this.#reported === null && failingMs > lateAfterMs)
+    if (this.#reported === null && failingMs > lateAfterMs && !isExplained)
       this.#report(
         isStoreAway
           ? {
-              incident: storeAwayIncident(lateAfterMs),
+              incident: storeAwayIncident(error, lateAfterMs),
               outcome: 'the watchdog reaches its store again, and judges agents',
             }
           : {

@@ -12,6 +12,7 @@ import { openChannels } from './alert-channels.ts'
 import { AlertSender } from './alert-sender.ts'
 import { askManager, closeUnitIncidents } from './close-unit-incidents.ts'
 import { type Config, readConfig, type WatchConfig } from './config.ts'
+import { DatabaseReport } from './database-report.ts'
 import { decideAndAct, type Look } from './decide-and-act.ts'
 import { FailingChannels } from './failing-channels.ts'
 import { FlappingAgents } from './flapping-agents.ts'
@@ -42,7 +43,7 @@ export const program: Program<Config> = {
 
 /** What the watchdog knows, to read and not to write. */
 export interface WatchdogState {
-  readonly observed: Pick<FleetObservation, 'fleet' | 'unreachable' | 'isBlind' | 'readAt' | 'verdictLagMs'>
+  readonly observed: Pick<FleetObservation, 'fleet' | 'unreachable' | 'isBlind' | 'trouble' | 'readAt' | 'verdictLagMs'>
   readonly openTasks: number
 }
 
@@ -98,7 +99,9 @@ export async function watch(config: WatchConfig, parts: WatchdogParts): Promise<
   const work = new WorkVerdicts()
   const owners = { observation, board, losses, flaps, incidents, work, refused: new KnownTroubles() }
   const writer = new VerdictWriter(config, { observation, store, clock, work })
-  const outage = new StoreOutage(config, { ...parts, senders })
+  const database = new DatabaseReport(senders)
+  const isExplained = (): boolean => observation.trouble !== null
+  const outage = new StoreOutage(config, { ...parts, senders, isExplained })
   const onIncident = (): void => {
     for (const sender of senders) sender.nudge()
   }
@@ -128,6 +131,7 @@ export async function watch(config: WatchConfig, parts: WatchdogParts): Promise<
   })
   const reading = outage.loop('read beats', async () => {
     const { isNews, wasPaused, waitMs } = await judgeByBeats(config, { observation, board, store, clock, log })
+    database.note(observation.trouble, clock.now())
     if (isNews) looking.nudge()
     if (writer.isDue) writing.nudge()
     if (wasPaused) for (const each of asking) each.nudge()
@@ -169,7 +173,8 @@ async function start(config: Config, life: Life): Promise<void> {
     onLook: ({ moved }, state) => {
       last = state
       moves.add(moved)
-      const { isBlind, readAt } = state.observed
+      const { isBlind, trouble, readAt } = state.observed
+      health.trouble('database', trouble === null ? null : `${trouble.message}; ${trouble.next}`)
       health.trouble('blind', isBlind ? 'nobody collects beats: the bridge may be down' : null)
       if (readAt === null || clock.now() - readAt.now > config.lateAfterMs) return // it looks, but reads no beats
       looks.add()
@@ -178,7 +183,8 @@ async function start(config: Config, life: Life): Promise<void> {
     },
     onError: (error, failingMs) => {
       failures.add()
-      health.trouble('store', storeTrouble(error, failingMs))
+      const isExplained = (last?.observed.trouble ?? null) !== null
+      health.trouble('store', isExplained ? null : storeTrouble(error, failingMs))
     },
     onWell: () => health.trouble('store', null),
     onAlertFailure: () => untold.add(),

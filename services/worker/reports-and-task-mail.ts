@@ -1,5 +1,5 @@
 import type { SessionId } from '#fleet/session-id.ts'
-import { readTaskMessage } from '#fleet/task-messages.ts'
+import { readAssignmentNews } from '#fleet/task-messages.ts'
 import type { Inbox } from '#spool/inbox.ts'
 import type { Outbox } from '#spool/outbox.ts'
 import type { Reports, TaskMailbox, TaskNews } from './task-loop.ts'
@@ -55,10 +55,10 @@ async function takeTaskMessage(
 ): Promise<boolean> {
   const message = await inbox.read(id)
   if (message === null || !sessions.includes(message.to)) return false
-  const content = readTaskMessage(message.text)
-  if (content?.type !== 'task_assignment' && content?.type !== 'task_revoked') return false
+  const content = readAssignmentNews(message)
+  if (content === null) return false
   await inbox.ack([id])
-  if (content.type === 'task_assignment') news.assigned.push(content.task)
+  if (content.is === 'assigned') news.assigned.push(content.task)
   else news.revoked.push({ task: content.task, reason: content.reason })
   return true
 }

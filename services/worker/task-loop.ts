@@ -3,6 +3,7 @@ import { isPassing, S2Error } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import { isSpokenFor } from '#fleet/speakers.ts'
 import { type Report, TAIL_MAX, type Task } from '#fleet/task.ts'
+import { mayBeNamed } from '#fleet/task-names.ts'
 import { type BackoffLimits, Pauses } from '#runtime/backoff.ts'
 import { LATE, waitAtMost, waitUnlessAborted } from '#runtime/bounded-wait.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
@@ -43,7 +44,7 @@ export interface Reports {
   waiting(sessions: readonly SessionId[]): Promise<number>
 }
 
-/** What messages say of tasks: the ids of those that are assigned, and which are revoked, for what reason. */
+/** What messages say of tasks: which are assigned, and which are revoked, for what reason; each by its id, or by its giver's name for it. */
 export interface TaskNews {
   readonly assigned: readonly string[]
   readonly revoked: readonly { readonly task: string; readonly reason: string }[]
@@ -375,7 +376,9 @@ export class TaskLoop {
   async #readMail(): Promise<boolean> {
     const sessions = (await this.#parts.sessions()).map(({ session }) => session)
     const { assigned, revoked } = await this.#parts.taskMessages.take(sessions)
-    for (const { task, reason } of revoked) if (this.#current?.task === task) this.#current.revoke(reason)
+    const current = this.#current
+    for (const { task, reason } of revoked)
+      if (current !== null && mayBeNamed(current.task, task)) current.revoke(reason)
     return assigned.length > 0
   }
 }

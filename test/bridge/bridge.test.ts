@@ -6,6 +6,7 @@ import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
+import type { SessionId } from '#fleet/session-id.ts'
 import { recordingLog } from '#runtime/log.ts'
 import { ConfigError } from '#runtime/read-settings.ts'
 import { openMemoryStore } from '#store/memory/memory.ts'
@@ -158,10 +159,13 @@ test('conversations of workers that beat are renewed before they end, and no oth
     store.openConversation({ roles: { a: 'o', b: 'w' }, agents: { a: 'o', b: worker }, lifetimeMs: 60_000 })
   const [lively, quiet, ended] = [await open('lively'), await open('quiet'), await open('ended')]
   const renewals = new ConversationRenewal(60_000, { store, clock, log })
-  for (const { id } of [lively, ended]) renewals.heard(`${id}/b`)
-  renewals.heard(`${quiet.id}/a`)
+  const beat = (session: SessionId) => ({ session, host: 'box', incarnation: 'one', seq: 1, work: 0 })
+  const early = await open('heard before the bridge began')
+  await store.beat([beat(`${early.id}/b`)])
   const ends = async () => new Map((await store.conversations()).map(({ id, expiresAt }) => [id, expiresAt]))
   assert.equal(await renewals.round(), 7_500)
+  await store.beat([beat(`${lively.id}/b`), beat(`${ended.id}/b`), beat(`${quiet.id}/a`)])
+  await renewals.round()
   assert.equal((await ends()).get(lively.id), lively.expiresAt, 'there is time yet')
   await store.endConversation(ended.id)
   clock.offsetMs = 31_000
@@ -169,6 +173,7 @@ test('conversations of workers that beat are renewed before they end, and no oth
   const now = await ends()
   assert.ok((now.get(lively.id) ?? 0) >= lively.expiresAt + 30_000)
   assert.equal(now.get(quiet.id), quiet.expiresAt)
+  assert.equal(now.get(early.id), early.expiresAt)
   assert.equal(now.has(ended.id), false)
 })
 

@@ -3,8 +3,8 @@
  * for hosts.
  */
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { execFileSync, spawn } from 'node:child_process'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
@@ -12,7 +12,8 @@ import type { Incident } from '../../services/core/fleet/incident.ts'
 import type { Worker } from '../../services/core/fleet/worker.ts'
 import { makeIdentity } from '../../services/core/identity/identity-file.ts'
 import { formatInvitation, makeSecret } from '../../services/core/identity/joining.ts'
-import { publishCredential } from '../../services/core/spool/credentials.ts'
+import { publishCredential, readCredentials } from '../../services/core/spool/credentials.ts'
+import { Neighbour, noPython } from '../core/store/sqlite-ground.ts'
 import { freePort } from '../port.ts'
 import { mainOf, Program } from '../program.ts'
 import { until } from '../until.ts'
@@ -124,6 +125,16 @@ function errorOf({ code, err }: Outcome): { readonly code: string; readonly mess
   const { error } = JSON.parse(err.trim().split('\n').at(-1) ?? '') as { error: ReturnType<typeof errorOf> }
   assert.ok(error.message.length > 0 && (error.next ?? '').length > 0, err)
   return error
+}
+
+/** The Python bridge over the orchestrator's database. */
+async function startPython(): Promise<Neighbour> {
+  const script = join(import.meta.dirname, '../core/store/python-bridge.py')
+  const python = new Neighbour(
+    spawn('python3', [script, join(LEAD, 'bridge.db')], { stdio: ['pipe', 'pipe', 'inherit'], detached: true }),
+  )
+  await python.hear()
+  return python
 }
 
 function filesInGit(): string {
@@ -401,6 +412,68 @@ test('a foreign agent has a conversation by tokens that are shown once', async (
   assert.notEqual(token, opened.tokens.b)
   const own = await lead(['credential', 'rotate', `${opened.id}/a`])
   assert.equal(own.out, `${opened.id}/a has a new token\n`, 'the own end is put in force here, and not shown')
+})
+
+test('a worker stands behind a conversation of the Python bridge, whose end a keeps its token', {
+  skip: noPython,
+}, async () => {
+  await using python = await startPython()
+  const made = await python.call('create_conversation', {
+    my_role: 's2-orchestrator',
+    partner_role: 'worker-73-tests',
+  })
+  const id = String(made.conversation_id)
+  const asA = { conversation_id: id, session_id: 'a', token: String(made.a) }
+  const near = await lead(['worker', 'adopt', `${id.slice(0, -1)}z`])
+  assert.match(near.err, new RegExp(`no open conversation .*\n +next: did you mean ${id}\\?`))
+  const said = await lead(['worker', 'adopt', id])
+  assert.equal(said.code, 0, said.err)
+  assert.match(said.err, new RegExp(`join as s2-worker-73 \\(worker-73-tests\\) within 1h behind ${id}\\.\n`))
+  assert.match(said.err, /end b has a new token; end a keeps its own\.\n$/)
+  assert.match((await lead(['worker', 'list'])).out, new RegExp(`^s2-worker-73 .* more +${id}$`, 'm'))
+
+  const host = new Host('seventy-three')
+  await host.enter(said.out)
+  assert.equal((await host.send('from the worker')).code, 0)
+  const { messages } = (await python.call('check_messages', asA)) as { messages: { message: string }[] }
+  assert.deepEqual(
+    messages.map(({ message }) => message),
+    ['from the worker'],
+  )
+  await python.call('send_to_partner', { ...asA, message: 'from Python' })
+  await using _keepalive = new Program(mainOf('keepalive'), { ...COMMON, S2_STATE: host.state })
+  await until('the worker beats', async () => (await python.call('check_partner_status', asA)).alive === true)
+  const inbox = join(host.state, 'inbox/new')
+  await until('it has the message', () => existsSync(inbox) && readdirSync(inbox).length === 1)
+  assert.match((await lead(['worker', 'list'])).out, new RegExp(`^s2-worker-73 .* joined +${id} `, 'm'))
+  await told(['credential', 'rotate', '73', '--overlap', '0s'])
+  await python.call('check_messages', asA)
+  const kept = (await readCredentials(LEAD)).credentials.map(({ session }) => session)
+  assert.ok(!kept.includes(`${id}/a`), 'nobody here speaks for end a')
+
+  const rotated = await lead(['credential', 'rotate', `${id}/a`, '--show-token'])
+  assert.match(rotated.err, /there the old one is void now/)
+  const [, token = ''] = /: ([0-9a-f]{64})$/m.exec(rotated.out) ?? []
+  await python.call('check_messages', { ...asA, token })
+  assert.equal((await lead(['worker', 'revoke', '73'])).code, 0)
+  python.say({ tool: 'check_messages', arguments: { ...asA, token } })
+  assert.match(String((await python.hear()).error), /ended/)
+})
+
+test('a worker is named where the role of its end names none', { skip: noPython }, async () => {
+  await using python = await startPython()
+  const made = await python.call('create_conversation', { my_role: 'boss', partner_role: 'co\nder' })
+  const id = String(made.conversation_id)
+  const unnamed = await lead(['worker', 'adopt', id])
+  assert.equal(unnamed.code, 64)
+  assert.match(unnamed.err, new RegExp(`names no worker's number\n +next: add it: s2 worker adopt ${id} 3`))
+  const odd = await lead(['worker', 'adopt', id, '74'])
+  assert.equal(odd.code, 64)
+  assert.match(odd.err, /cannot be a worker's\n +next: add --role/)
+  const adopted = await told<{ agent: string; role: string; conversation: string; line: string }>([
+    ...['worker', 'adopt', `${id}/b`, '74', '--role', 'code'],
+  ])
+  assert.deepEqual([adopted.agent, adopted.role, adopted.conversation], ['s2-worker-74', 'code', id])
 })
 
 test('a host with both roles joins its own fleet by options alone, and once', async () => {

@@ -25,6 +25,8 @@ const OTHER = 'conv_2222222222222222'
 interface PythonPlay {
   /** How long it goes on. */
   readonly ms: number
+  /** The roles of the agent that has the task and of the other; as in that bridge's protocol each may have one of its own. */
+  readonly roles?: readonly [string, string]
   /** More of its assignment. */
   readonly assignment?: Readonly<Record<string, unknown>>
   /** What the agent that has the task does in each step. */
@@ -47,12 +49,15 @@ function python(title: string, label: Label, play: PythonPlay, follows: readonly
   }
 }
 
-async function perform({ ms, assignment, act }: PythonPlay, path: string): Promise<readonly Happening[]> {
+async function perform(
+  { ms, roles = ['docs', 'docs'], assignment, act }: PythonPlay,
+  path: string,
+): Promise<readonly Happening[]> {
   const openStore: Parameters<typeof Fleet.open>[0]['openStore'] = (clock) =>
     openSqliteStore(path, { clock, chance: () => 0.5, log: recordingLog() })
   await using stage = await Fleet.open({ workers: {}, openStore, tell: async () => undefined })
   using bridge = new PythonBridge(path, stage.stage.clock)
-  const [worker, other] = [bridge.converse(WORKER, 'docs'), bridge.converse(OTHER, 'docs')]
+  const [worker, other] = [bridge.converse(WORKER, roles[0]), bridge.converse(OTHER, roles[1])]
   const orchestrators = [partnerOf(worker), partnerOf(other)]
   for (const each of [worker, other, ...orchestrators]) bridge.beat(each)
   await stage.run(STEP)
@@ -132,6 +137,16 @@ export const PYTHONS: readonly Situation[] = [
     'an agent of the Python bridge takes a task and is never heard again',
     'lost',
     { ms: 10 * MINUTE, act: () => undefined },
+    [
+      must(`told silent:${WORKER}/b`, SILENT - LOOK, SILENT + LOOK),
+      must('moved t silent', SILENT - LOOK, SILENT + LOOK),
+      must('completed t', 0, SILENT + 2 * MINUTE),
+    ],
+  ),
+  python(
+    'an agent of the Python bridge with a role of its own takes a task and is never heard again',
+    'lost',
+    { ms: 10 * MINUTE, roles: ['worker-3-tests', 'worker-6-review'], act: () => undefined },
     [
       must(`told silent:${WORKER}/b`, SILENT - LOOK, SILENT + LOOK),
       must('moved t silent', SILENT - LOOK, SILENT + LOOK),

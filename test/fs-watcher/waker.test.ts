@@ -7,7 +7,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import type { SessionId } from '#fleet/session-id.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
-import type { UnreadMail, WakeTarget } from '../../services/fs-watcher/mail-source.ts'
+import { textlessPreview, type UnreadMail, type WakeTarget } from '../../services/fs-watcher/mail-source.ts'
 import { NotStartedError, type WakeCall, Waker } from '../../services/fs-watcher/waker.ts'
 import { WokenMessages } from '../../services/fs-watcher/woken-messages.ts'
 
@@ -18,9 +18,7 @@ const mail = (id: number, to: SessionId = 'conv_a/a', fingerprint = `print ${id}
   id,
   from: 'conv_a/b',
   to,
-  action: null,
   sentAt: 0,
-  preview: `text ${id}`,
   fingerprint,
 })
 
@@ -43,6 +41,7 @@ async function scene(name: string) {
     signal: abort.signal,
     source: {
       unread: async (target) => [...(box.get(target) ?? [])],
+      previews: async (some) => some.map(textlessPreview),
       covers: (target, session) => (box.get(target) ?? []).some(({ to }) => to === session) || session === 'conv_a/a',
     },
     woken: {

@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { ConfigError } from '../../services/core/runtime/read-settings.ts'
 import { readDemo } from '../../services/local/demo-tasks.ts'
@@ -69,6 +72,27 @@ test('all that is wrong is told at once, with what was meant', () => {
 test('a file that is missing or no JSON is told as such', () => {
   assert.throws(() => readFleet('/nonexistent/fleet.json'), /the fleet file \/nonexistent\/fleet\.json cannot be read/)
   assert.throws(() => readFleet('Makefile'), /the fleet file Makefile is not JSON/)
+})
+
+test('a fleet file with a byte order mark is read; UTF-16 and cut UTF-8 are told as such', () => {
+  const folder = mkdtempSync(join(tmpdir(), 's2-fleet-'))
+  const path = join(folder, 'fleet.json')
+  const text = JSON.stringify({ workers: [{ ...worker, exec: 'echo é' }] }, null, 1)
+  const read = (bytes: Buffer | string): ReturnType<typeof readFleet> => {
+    writeFileSync(path, bytes)
+    return readFleet(path)
+  }
+  for (const each of [text, `\ufeff${text}`, `\ufeff${text.replaceAll('\n', '\r\n')}`]) {
+    assert.equal(read(each).workers[0]?.exec, 'echo é')
+  }
+  assert.throws(() => read(Buffer.from(`\ufeff${text}`, 'utf16le')), /the fleet file .* is UTF-16: save it as UTF-8/)
+  assert.throws(() => read(Buffer.from(text, 'latin1')), /the fleet file .* is not UTF-8 \(line 6\): save it as UTF-8/)
+  writeFileSync(path, Buffer.from('[\n"é"').subarray(0, -2))
+  const fleet = parseFleet({ workers: [worker] }, path)
+  assert.throws(() => readDemo(path, fleet), /the demo's tasks .* is not UTF-8 \(line 2\)/)
+  writeFileSync(path, '\ufeff[{ "role": "backend", "description": "x" }]')
+  assert.equal(readDemo(path, fleet).length, 1)
+  rmSync(folder, { recursive: true })
 })
 
 test('each agent has a state folder of its own, and nothing shared but an address and a remote', () => {

@@ -44,10 +44,10 @@ export function plant(bug: Bug | null): Disposable {
   if (bug === 'no grace') replace('grace', { value: () => undefined })
   if (bug === 'no brake') replace('massSilence', { get: () => false })
   if (bug === 'no renewal') {
-    const { heard } = ConversationRenewal.prototype
-    ConversationRenewal.prototype.heard = () => undefined
+    const { round } = ConversationRenewal.prototype
+    ConversationRenewal.prototype.round = async () => 60_000
     undo.defer(() => {
-      ConversationRenewal.prototype.heard = heard
+      ConversationRenewal.prototype.round = round
     })
   }
   if (bug === 'untaken tasks are not looked at') {

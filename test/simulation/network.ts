@@ -200,7 +200,6 @@ export class Bridge {
   readonly #streams = new Set<AbortController>()
   readonly #hinted = new Set<(conversations: readonly string[]) => void>()
   #life: Life
-  #renewal: ConversationRenewal
   #tendedAt = 0
   /** Told of every session that asks for something, and whether the bridge believes that it is the one. */
   onAsked: (session: SessionId, isBelieved: boolean) => void = () => undefined
@@ -210,7 +209,7 @@ export class Bridge {
     this.#around = around
     this.#lifetimeMs = lifetimeMs
     this.#life = life
-    this.#renewal = this.#begin(life)
+    this.#begin(life)
   }
 
   get life(): Life {
@@ -234,7 +233,7 @@ export class Bridge {
 
   start(life: Life): void {
     this.#life = life
-    this.#renewal = this.#begin(life)
+    this.#begin(life)
   }
 
   /** Tells of the conversations that are hinted at. */
@@ -258,7 +257,6 @@ export class Bridge {
       for (const session of speakers) await this.#check(session, keyring)
       if (verb === 'report') checkForm(args[1] as Report)
       const answer = await askDoubtful(this.#store, verb, args, this.#around)
-      if (verb === 'beat') for (const session of speakers) this.#renewal.heard(session)
       return { answer }
     } catch (error) {
       return { error }
@@ -302,14 +300,13 @@ export class Bridge {
     throw new S2Error('unauthenticated', `the signature of ${session} is wrong`)
   }
 
-  #begin(life: Life): ConversationRenewal {
+  #begin(life: Life): void {
     const { clock, unending } = life
     const store = openNear(this.#store, life, this.#around)
     const renewal = new ConversationRenewal(this.#lifetimeMs, { store, clock, log: recordingLog() })
     new Loop({ clock, signal: unending, step: () => renewal.round(), onError: () => RENEWAL_RETRY_MS })
     void this.#tend(life)
     void this.#passHintsOn(life)
-    return renewal
   }
 
   async #tend(life: Life): Promise<void> {

@@ -279,6 +279,7 @@ check 'a setting that there is not' refuses 'did you mean S2_BEAT' "${stateful[@
 check 'a root that cannot be written and no /tmp' refuses 'tmpfs' docker run --rm --read-only --tmpfs /var/lib/s2:uid=7433,gid=7433,mode=0700 s2 keepalive
 check 'a state without a volume' refuses '/var/lib/s2/inbox cannot be written' "${bare[@]}" s2 keepalive
 check 'a state that cannot be written' refuses '/var/lib/s2 cannot be written' "${bare[@]}" -v "$work/git:/var/lib/s2" s2 keepalive
+check 'a database in no folder of the host' refuses 'STORE_FOLDER=/srv/bridge' "${stateful[@]}" -e S2_STORE=sqlite:/srv/store/bridge.db s2 bridge
 check 'a remote by ssh and no key' refuses 'GIT_KEY' "${stateful[@]}" -e S2_GIT_REMOTE=ssh://git@git/fleet.git s2 cred-sync
 check 'a key that cannot be read' refuses 'cannot be read by uid 7433' "${stateful[@]}" -e S2_GIT_REMOTE=git@git:fleet.git \
   -v "$work/git/host_key:/run/secrets/git_key:ro" s2 cred-sync

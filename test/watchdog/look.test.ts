@@ -4,6 +4,7 @@ import { S2Error } from '#fleet/errors.ts'
 import { Roster } from '#fleet/failure-detector.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import { partnerOf } from '#fleet/session-id.ts'
+import type { StoreTrouble } from '#fleet/store-trouble.ts'
 import { findSingleLosses } from '../../services/watchdog/decide.ts'
 import { FleetObservation } from '../../services/watchdog/fleet-observation.ts'
 import { storeTrouble } from '../../services/watchdog/incident-texts.ts'
@@ -453,6 +454,40 @@ test('nobody collects beats: the watchdog is blind, says so, and convicts nobody
   await stage.run(4 * SECOND)
   assert.deepEqual(watchdog.convicted, ['w1'])
   assert.notEqual((await stage.holders()).t1, 'w1')
+})
+
+test('a database that is locked is told within 15 s, nobody is silent for it, and no lease lapses', async () => {
+  await using stage = await Stage.open(4)
+  const ofMemory = stage.store.pulses.bind(stage.store)
+  let trouble: StoreTrouble | null = null
+  stage.store.pulses = async (after) => ({ ...(await ofMemory(after)), trouble })
+  const lock = async (): Promise<void> => {
+    if (trouble !== null) throw new S2Error('unavailable', 'the database is locked')
+  }
+  const store = through(stage.store, { claimAlerts: lock, judge: lock, openIncident: lock, move: lock })
+  const watchdog = stage.watchdog({ store })
+  await stage.addTask('t1', 'w1')
+  await stage.store.leaseTask(stage.actor('w1').session, 'life')
+  await stage.run(20 * SECOND)
+  const told = (event: string): unknown[] => watchdog.said(event).map(({ fields }) => fields.text)
+  assert.deepEqual(told('incident opened'), [])
+  trouble = { kind: 'locked', message: 'it is locked by python3 (pid 8)', next: 'kill 8', since: 0 }
+  stage.silence('w1', 'w2') // agents of the Python bridge, whose heartbeats wait for the lock
+  await stage.run(15 * SECOND)
+  const text =
+    'S2 incident: it is locked by python3 (pid 8); no message and no task can be written, and no agent is judged; kill 8'
+  assert.deepEqual(told('incident opened'), [text])
+  await stage.run(10 * MINUTE)
+  assert.deepEqual([watchdog.convicted, watchdog.moved, told('incident opened')], [[], 0, [text]])
+  assert.ok(watchdog.looks.length > 100, 'its rounds go on')
+
+  trouble = null
+  stage.heal('w2')
+  await stage.run(SILENT - SECOND)
+  assert.deepEqual(told('incident closed'), ['S2 incident over: the database can be written to again, after 10m'])
+  assert.deepEqual([watchdog.convicted, await stage.holders()], [[], { t1: 'w1' }])
+  await stage.run(10 * SECOND)
+  assert.deepEqual(watchdog.convicted, ['w1'])
 })
 
 test('a watchdog that begins while nobody collects beats is blind, and one that sees again closes that', async () => {

@@ -20,7 +20,8 @@ Examples:
   s2 credential rotate s2-worker-3 --overlap 0s
         the old ones are void at once, for example because one leaked
   s2 credential rotate conv_0123456789abcdef/b --show-token
-        one end of a conversation with an agent that is no worker of S2
+        one end of a conversation with an agent that is no worker of S2; the Python bridge knows one token, so that there the
+        old one is void at once
   s2 credential hint
         all workers look for their credentials now`
 
@@ -63,13 +64,19 @@ async function rotate(context: CommandContext, agent: string, options: Options):
   const worker = workers.find((each) =>
     named === null ? [agent, `s2-worker-${agent}`].includes(each.agent) : each.conversation === named.conversation,
   )
-  if (worker !== undefined) return await rotateWorker(context, reached, worker, options)
+  const isForeign = named !== null && (await isForeignEnd(reached, sessionId(named.conversation, named.side)))
+  if (worker !== undefined && !isForeign) return await rotateWorker(context, reached, worker, options)
   if (named === null)
     throw noWorker(
       agent,
       workers.map((each) => each.agent),
     )
   await rotateSession(context, reached, sessionId(named.conversation, named.side), options)
+}
+
+/** Whether this names the end of another bridge's agent, to which nothing brings what the issuer makes. */
+async function isForeignEnd({ store }: ReachedFleet, session: SessionId): Promise<boolean> {
+  return (await store.conversations()).some(({ agents }) => agents.a === session || agents.b === session)
 }
 
 /** Both ends of a worker's conversation; the issuer on this host publishes the new credential. */
@@ -135,6 +142,8 @@ async function rotateSession(
   const shown = options.showToken === true ? { token } : {}
   if (options.json === true) context.print(`${JSON.stringify({ session, overlapMs: options.overlap, ...shown })}\n`)
   else context.print(`${session} has a new token${options.showToken === true ? `: ${token}` : ''}\n`)
+  if (mine === undefined && options.overlap > 0)
+    context.tell('The Python bridge knows one token for each end: there the old one is void now.\n')
 }
 
 function noWorker(agent: string, names: readonly string[]): S2Error {

@@ -82,6 +82,7 @@ const ADVICE: Readonly<Record<string, string>> = {
   wake: 'run the command of S2_WAKE by hand, as the user of the service',
   blind: 'see whether the bridge is well (s2 health bridge): it collects the beats that the watchdog reads',
   alerts: 's2 alert test tries each alert channel; S2_ALERT_EXEC and S2_ALERT_WEBHOOK name them',
+  database: 'see to what it names; when that is over, the database is written to again by itself',
   store: 'see whether the disk of S2_STATE is full; the bridge and the watchdog need the same database (S2_STORE)',
 }
 

@@ -249,13 +249,14 @@ function speakersIn(conversations: readonly Conversation[]): End[] {
   ])
 }
 
-/** The sessions from which `to` can be reached. */
+/** The sessions from which `to` can be reached. A worker's orchestrator is its partner, whatever another bridge calls that. */
 function leading(to: string, conversations: readonly Conversation[], own: readonly SessionId[] | null): End[] {
   return speakersIn(conversations).filter(
     ({ session, reader, role, conversation }) =>
       to === reader ||
       to === role ||
       to === partnerOf(session) ||
+      (to === ORCHESTRATOR && own !== null && sideOf(session) === 'b') ||
       (to === conversation && (own !== null || session.endsWith('/a'))),
   )
 }

@@ -14,8 +14,8 @@ Examples:
   s2 status --watch        a live table; q or Ctrl-C quits
   s2 status --json | jq '.agents[] | select(.verdict != "alive")'
 
-Exit code 1 says that an agent is lost (silent, gone), or that nobody watches: no watchdog has looked for two minutes, or no bridge
-runs. Then STATE shows what was thought last, and when. Exit code 0 says that neither is so.`
+Exit code 1 says that an agent is lost (silent, gone), that the database cannot be written to, or that nobody watches: no watchdog
+has looked for two minutes, or no bridge runs. Then STATE shows what was thought last, and when. Exit code 0 says that none is so.`
 
 interface Options {
   readonly watch?: true

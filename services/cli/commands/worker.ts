@@ -9,10 +9,11 @@ import { commandEnv } from '#console/state-folder.ts'
 import { type ReachedFleet, reachAdministration } from '#console/store-access.ts'
 import { table } from '#console/table.ts'
 import { ago } from '#console/terminal-text.ts'
+import type { Conversation } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { fingerprint, type PublicIdentity } from '#fleet/identity.ts'
-import { ORCHESTRATOR } from '#fleet/session-id.ts'
-import { type Worker, workerNamed } from '#fleet/worker.ts'
+import { ORCHESTRATOR, sessionId } from '#fleet/session-id.ts'
+import { type NewInvitation, type Worker, workerNamed } from '#fleet/worker.ts'
 import { ensureIdentity, formatIdentity, type Membership, makeIdentity } from '#identity/identity-file.ts'
 import {
   formatInvitation,
@@ -35,15 +36,19 @@ Examples:
   s2 worker join                      on that host: asks for the line, makes its keys, and joins
   s2 worker prepare 4 --role backend --out s2-worker-4.json
         keys for a host that nobody sits at: hand it the file as a secret (S2_IDENTITY)
+  s2 worker adopt conv_0123456789abcdef
+        a line that lets one host join as the worker at end b of a conversation of the Python bridge; end a keeps its token
   s2 worker list
   s2 worker revoke 3                  its tokens are void at once, and its tasks go to others
   s2 worker rename 3 gpu-box
 
-A worker is known by the keys of its host. It stays in the fleet until it is revoked, however long it was away.`
+A worker is known by the keys of its host. It stays in the fleet until it is revoked, however long it was away.
+Revoking ends its conversation, also for an agent of the Python bridge at the other end.`
 
 export function define(command: Command, context: CommandContext): void {
   command.addHelpText('after', EXAMPLES)
   defineInvite(command.command('invite <worker>').description('let one host join as this worker, once'), context)
+  defineAdopt(command.command('adopt <conversation> [worker]'), context)
   defineJoin(command.command('join [line]'), context)
   command
     .command('admit [line]')
@@ -92,11 +97,25 @@ interface RenameOptions extends Json {
 function defineInvite(command: Command, context: CommandContext): void {
   command
     .option('--role <role>', 'the kind of work that it does; a known worker keeps its own', role)
-    .addOption(
-      new Option('--for <duration>', 'how long the invitation counts').argParser(someTime).default(3_600_000, '1h'),
-    )
+    .addOption(forOption())
     .option('--json', 'print JSON')
     .action(async (worker: string, options: InviteOptions) => await invite(context, worker, options))
+}
+
+function defineAdopt(command: Command, context: CommandContext): void {
+  command
+    .description('let one host join as the worker at end b of a conversation that the Python bridge made')
+    .option('--role <role>', 'the kind of work that it does; without it the role of that end', role)
+    .addOption(forOption())
+    .option('--json', 'print JSON')
+    .action(
+      async (conversation: string, worker: string | undefined, options: InviteOptions) =>
+        await adopt(context, conversation, worker, options),
+    )
+}
+
+function forOption(): Option {
+  return new Option('--for <duration>', 'how long the invitation counts').argParser(someTime).default(3_600_000, '1h')
 }
 
 function defineJoin(command: Command, context: CommandContext): void {
@@ -132,18 +151,72 @@ async function invite(context: CommandContext, text: string, options: InviteOpti
   const agent = workerNamed(text)
   await using reached = await reachAdministration(context)
   const known = await find(reached, agent)
-  const wantedRole = roleFor(agent, options.role, known)
+  const wanted = { agent, role: roleFor(agent, options.role, known) }
+  await giveLine(context, reached, wanted, options, replacing(known))
+}
+
+async function adopt(
+  context: CommandContext,
+  conversation: string,
+  worker: string | undefined,
+  options: InviteOptions,
+): Promise<void> {
+  await using reached = await reachAdministration(context)
+  const { id, roles } = await openConversationCalled(reached, conversation)
+  const named = worker ?? workerNumberIn(roles.b)
+  if (named === null)
+    throw new UsageError(`the role of ${id}/b names no worker's number`, `add it: s2 worker adopt ${id} 3`)
+  const wanted = { agent: workerNamed(named), role: options.role ?? roleOfEnd(`${id}/b`, roles.b), conversation: id }
+  await giveLine(context, reached, wanted, options, ` behind ${id}`)
+  if (options.json !== true) context.tell('When it has joined, end b has a new token; end a keeps its own.\n')
+}
+
+/** Invites the worker, and prints the line for its host. */
+async function giveLine(
+  context: CommandContext,
+  reached: ReachedFleet,
+  wanted: Pick<NewInvitation, 'agent' | 'role' | 'conversation'>,
+  options: InviteOptions,
+  more: string,
+): Promise<void> {
+  const { agent } = wanted
   const membership = await membershipOf(context, reached, agent)
   const { secret, secretHash } = makeSecret()
   const endsAt = context.clock.wall() + options.for
-  await reached.store.inviteWorker({ agent, role: wantedRole, secretHash, endsAt })
+  await reached.store.inviteWorker({ ...wanted, secretHash, endsAt })
   const line = formatInvitation({ ...membership, secret, endsAt })
-  if (options.json === true) return context.print(`${JSON.stringify({ agent, role: wantedRole, endsAt, line })}\n`)
+  if (options.json === true) return context.print(`${JSON.stringify({ ...wanted, endsAt, line })}\n`)
   context.print(`${line}\n`)
   context.tell(
-    `The line lets one host join as ${agent} (${wantedRole}) within ${formatDuration(options.for)}${replacing(known)}.\nThere: s2 worker join, and paste it.\n`,
+    `The line lets one host join as ${agent} (${wanted.role}) within ${formatDuration(options.for)}${more}.\nThere: s2 worker join, and paste it.\n`,
   )
   await tellWhetherIssued(context)
+}
+
+/** The number of the worker in a role of the Python bridge's agents, such as `worker-3-tests`. */
+function workerNumberIn(text: string): string | null {
+  return /(?<!\p{L})worker[-_ ]?0*([1-9]\d{0,6})(?!\d)/iu.exec(text)?.[1] ?? null
+}
+
+function roleOfEnd(session: string, text: string): string {
+  try {
+    return role(text)
+  } catch {
+    throw new UsageError(`the role of ${session} cannot be a worker's`, 'add --role, for example --role tests')
+  }
+}
+
+/** The open conversation of this id; one of its sessions names it too. */
+async function openConversationCalled({ store }: ReachedFleet, text: string): Promise<Conversation> {
+  const id = /^[^/]*/.exec(text)?.[0]
+  const open = await store.conversations()
+  const found = open.find((each) => each.id === id)
+  if (found !== undefined) return found
+  const ids = open.map((each) => each.id)
+  const near = closest(text, ids)
+  throw new S2Error('not_found', `there is no open conversation ${JSON.stringify(text)}`, {
+    next: near === undefined ? '`s2 conversation list` shows those that are open' : `did you mean ${near}?`,
+  })
 }
 
 /** What a new host of a worker means for the one it has. */
@@ -244,17 +317,27 @@ async function list(context: CommandContext, { json }: Json): Promise<void> {
   await using reached = await reachAdministration(context)
   const workers = await reached.store.workers()
   if (json === true) return context.print(`${JSON.stringify(workers, null, 2)}\n`)
+  const foreign = foreignLed(await reached.store.conversations())
   const now = context.clock.wall()
+  const isAdopted = ({ conversation }: Worker): boolean => conversation !== null && foreign.has(conversation)
+  const showsBehind = workers.some(isAdopted)
   const rows = workers.map((worker) => [
     worker.agent,
     worker.role,
     stateOf(worker, now),
+    ...(showsBehind ? [isAdopted(worker) ? (worker.conversation ?? '') : ''] : []),
     worker.host ?? '',
     worker.key === null ? '' : fingerprint(worker.key),
     worker.published === 0 ? '' : ago(now - worker.published),
   ])
-  const titles = ['WORKER', 'ROLE', 'STATE', 'HOST', 'KEY', 'CREDENTIAL MADE'].map((title) => ({ title }))
+  const behind = showsBehind ? ['BEHIND'] : []
+  const titles = ['WORKER', 'ROLE', 'STATE', ...behind, 'HOST', 'KEY', 'CREDENTIAL MADE'].map((title) => ({ title }))
   context.print(`${table(titles, rows, context.screen.columns).join('\n')}\n`)
+}
+
+/** The conversations whose end a is an agent of another bridge. */
+function foreignLed(conversations: readonly Conversation[]): ReadonlySet<string> {
+  return new Set(conversations.filter(({ id, agents }) => agents.a === sessionId(id, 'a')).map(({ id }) => id))
 }
 
 function stateOf({ joinedAt, revokedAt, invitedUntil, refusal, serial, published }: Worker, now: number): string {

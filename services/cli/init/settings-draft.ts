@@ -1,7 +1,7 @@
 import { chown, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
-import { ConfigError, parseSettings } from '#runtime/read-settings.ts'
+import { ConfigError, decodeSettings, parseSettings } from '#runtime/read-settings.ts'
 import { SETTINGS, type SettingName } from '#runtime/settings.ts'
 import { publish } from '#spool/atomic-files.ts'
 import { settingIn, withSettings } from '../settings-file.ts'
@@ -70,10 +70,11 @@ export async function writeDraft({ path, text }: SettingsDraft, folder: string):
 }
 
 async function textOf(path: string): Promise<string> {
-  return await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return ''
+  const bytes = await readFile(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return Buffer.alloc(0)
     throw cannot('read', path, error)
   })
+  return decodeSettings(bytes, path)
 }
 
 function cannot(what: 'read' | 'written', path: string, error: NodeJS.ErrnoException): ConfigError {

@@ -2,6 +2,7 @@ import { type Agent, agentsOf } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { Incident } from '#fleet/incident.ts'
 import type { SessionId } from '#fleet/session-id.ts'
+import { isStoreTrouble } from '#fleet/store-trouble.ts'
 import { isLeased, type Task } from '#fleet/task.ts'
 import type { Verdict } from '#fleet/verdict.ts'
 import { wholeMinute } from '#runtime/instant.ts'
@@ -20,7 +21,7 @@ export interface FleetOverview {
   readonly watchdog: 'watching' | 'away' | 'hidden'
   /** A bridge collects beats: where none runs, no verdict is of now. */
   readonly isServed: boolean
-  /** A watchdog watches, as far as may be seen, and no agent is lost. */
+  /** A watchdog watches, as far as may be seen, no agent is lost, and the database takes what is written. */
   readonly isWell: boolean
   readonly agents: readonly AgentView[]
   /** Open tasks that nobody holds. */
@@ -98,7 +99,7 @@ export async function readOverview(
     judgedAt: judged.at,
     watchdog,
     isServed: !unserved,
-    isWell: watchdog !== 'away' && !agents.some(({ verdict }) => verdict === 'silent' || verdict === 'gone'),
+    isWell: watchdog !== 'away' && !agents.some(isLost) && !incidents.some(isStoreTrouble),
     agents: agents.sort(byName),
     waiting: open.filter(({ holder }) => holder === null),
     counts: { open: open.length, completed: completed.length, failed: failed.length },
@@ -118,6 +119,10 @@ async function unlessHidden<T, O>(asked: Promise<T>, otherwise: O): Promise<T | 
 async function countUnread(store: Store, { sessions }: Agent): Promise<number> {
   const counts = sessions.map(async (session) => (await unlessHidden(store.unacked(session, 0, UNREAD_MAX), [])).length)
   return (await Promise.all(counts)).reduce((sum, each) => sum + each, 0)
+}
+
+function isLost({ verdict }: AgentView): boolean {
+  return verdict === 'silent' || verdict === 'gone'
 }
 
 function heldBy({ sessions }: Agent): (task: Task) => boolean {

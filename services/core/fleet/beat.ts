@@ -1,4 +1,5 @@
 import type { SessionId } from './session-id.ts'
+import type { StoreTrouble } from './store-trouble.ts'
 
 /** A heartbeat of one session's host. It carries no time: silence is measured by the observer's clock. */
 export interface Beat {
@@ -42,4 +43,6 @@ export interface ObservedBeats {
   readonly cursor: number
   /** Changes while beats are collected. An observer who sees it unchanged is blind, and must judge no agent. */
   readonly tick: string
+  /** What keeps whoever collects beats from writing to the database. Older stores do not say it. */
+  readonly trouble?: StoreTrouble | null
 }

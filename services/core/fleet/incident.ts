@@ -39,10 +39,12 @@ export const INCIDENT_KINDS = [
   'twins',
   'audit',
   'alerts_failing',
+  'conversation_ended',
+  'foreign_rows',
 ] as const
 export type IncidentKind = (typeof INCIDENT_KINDS)[number]
 
-const EVENT_KINDS: ReadonlySet<IncidentKind> = new Set(['task_failed', 'task_exhausted'])
+const EVENT_KINDS: ReadonlySet<IncidentKind> = new Set(['task_failed', 'task_exhausted', 'conversation_ended'])
 
 /** An event happened and lasts no time: it is closed as it is opened, told once, and its cause is never opened again. */
 export function isEvent({ kind }: Pick<Incident, 'kind'>): boolean {
@@ -74,6 +76,26 @@ const UNIT_FAILED = 'unit_failed:'
 export function unitFailed(unit: string, how: string): NewIncident {
   const summary = `${unit} has failed${how === '' ? '' : `: ${how}`}`
   return { cause: UNIT_FAILED + unit, kind: 'unit_failed', agent: null, summary }
+}
+
+/** A conversation has ended, and with it what its ends had not read: nobody can read it there any more. */
+export function conversationEnded(
+  conversation: string,
+  names: Readonly<Record<'a' | 'b', string>>,
+  unread: Readonly<Record<'a' | 'b', number>>,
+  tasksTooLate: number,
+): NewIncident {
+  const messages = (count: number): string => `${count} message${count === 1 ? '' : 's'}`
+  const sides = (['b', 'a'] as const).filter((side) => unread[side] > 0)
+  const mail = sides.map((side) => `${messages(unread[side])} that ${names[side]} had not read`).join(' and ')
+  const tasks =
+    tasksTooLate === 0
+      ? ''
+      : tasksTooLate === 1
+        ? '; a task among them is none'
+        : `; ${tasksTooLate} tasks among them are none`
+  const summary = `${conversation} (${names.a}, ${names.b}) has ended with ${mail}${tasks}: open a new conversation and send them again`
+  return { cause: `conversation_ended:${conversation}`, kind: 'conversation_ended', agent: null, summary }
 }
 
 const ALERTS_FAILING = 'alerts_failing:'

@@ -26,6 +26,13 @@ export interface StoredMessage extends Message {
   readonly delivery: Delivery
 }
 
+/** A message that is not acked, without what it says: its text may be long, and there may be very many. */
+export type WaitingMessage = Pick<StoredMessage, 'id' | 'from' | 'sentAt' | 'delivery'>
+
+export function waitingMessageOf({ id, from, sentAt, delivery }: StoredMessage): WaitingMessage {
+  return { id, from, sentAt, delivery }
+}
+
 export interface MessageDraft {
   readonly text: string
   readonly action?: string | null

@@ -2,7 +2,7 @@ import type { AuditedAct } from './audit.ts'
 import { textTail } from './cut-text.ts'
 import type { S2Error } from './errors.ts'
 import type { NewIncident } from './incident.ts'
-import { partnerOf, type SessionId } from './session-id.ts'
+import { conversationOf, partnerOf, type SessionId } from './session-id.ts'
 import type { Report, Task, TaskEnd, TaskResult } from './task.ts'
 import { type AddressedTaskMessage, cutSummary } from './task-messages.ts'
 
@@ -46,6 +46,13 @@ export interface Refusal {
   readonly act: AuditedAct | null
 }
 
+/** Without messages into the conversation of `from`: both its ends have the one that this comes from. */
+export function silently<T extends OwnershipDecision>(from: SessionId, decision: T): T {
+  if (decision.refusal !== null) return decision
+  const own = conversationOf(from)
+  return { ...decision, messages: decision.messages.filter(({ to }) => conversationOf(to) !== own) }
+}
+
 /** Who is told what becomes of a task: whoever gave it, else the orchestrator of whoever had it last. */
 export function giverOf({ createdBy, holder, originalAssignee, attempts }: Task): SessionId | null {
   const worker = holder ?? attempts.at(-1)?.holder ?? originalAssignee
@@ -80,11 +87,23 @@ function howItEnded({ exitCode, signal }: TaskResult): string {
   return signal !== null ? `ended by ${signal}` : exitCode !== null ? `exit code ${exitCode}` : ''
 }
 
-/** The new holder is told what is left of the time until the deadline. */
+/** The new holder is told what is left of the time until the deadline; the store, who knows names, says who had it first. */
 export function assignment(task: Task, to: SessionId): AddressedTaskMessage {
   const { id, epoch, description, priority, role, deadline, updatedAt: now } = task
   const timeoutMs = deadline === null || deadline <= now ? null : deadline - now
-  return { to, taskMessage: { type: 'task_assignment', task: id, epoch, description, priority, role, timeoutMs } }
+  return {
+    to,
+    taskMessage: {
+      type: 'task_assignment',
+      task: id,
+      epoch,
+      description,
+      priority,
+      role,
+      originalAssignee: null,
+      timeoutMs,
+    },
+  }
 }
 
 export function revocation({ id, epoch }: Task, to: SessionId, reason: string): AddressedTaskMessage {

@@ -1,7 +1,9 @@
 import { textHead, textTail } from './cut-text.ts'
-import { type MessageDraft, TEXT_MAX } from './message.ts'
-import type { SessionId } from './session-id.ts'
+import { type Message, type MessageDraft, TEXT_MAX } from './message.ts'
+import { redact } from './redact.ts'
+import { type SessionId, sideOf } from './session-id.ts'
 import { DESCRIPTION_MAX, type EndReason, type MoveReason, PRIORITIES, type Priority, TASK_ID } from './task.ts'
+import { meaningOfType, type Status, statusOfWord } from './task-words.ts'
 
 /**
  * Messages about tasks, in the JSON of the Python protocol, which agents that know nothing of S2 read and write. `epoch` is
@@ -17,6 +19,8 @@ export interface Assignment {
   readonly description: string
   readonly priority: Priority
   readonly role: string | null
+  /** Who had it first, as people call it; null where nobody had it before. */
+  readonly originalAssignee: string | null
   /** How long its holder has for it, milliseconds; null where the writer names no time. */
   readonly timeoutMs: number | null
 }
@@ -54,35 +58,48 @@ export interface Acknowledgment {
   readonly epoch: number | null
 }
 
-export type Status = 'accepted' | 'in_progress' | 'blocked' | 'completed' | 'failed' | 'cancelled'
-
 /** A message that S2 itself sends. Its sender is the other session of the reader's conversation. */
 export interface AddressedTaskMessage {
   readonly to: SessionId
   readonly taskMessage: TaskMessage
 }
 
-/** The action of such messages. */
-export const TASK_MESSAGE_ACTION = 's2_task'
 /** Characters of a summary that are kept. */
 const SUMMARY_MAX = 1_000
+/** Characters of an agent's name that are kept. */
+const NAME_MAX = 200
 /** A year. What is longer, nobody meant. */
 const TIMEOUT_MAX_MS = 365 * 86_400_000
 
-/** The draft that carries it: never longer than a message may be. */
-export function writeTaskMessage(taskMessage: TaskMessage): MessageDraft {
-  const text = JSON.stringify(fieldsOf(taskMessage))
-  if (text.length <= TEXT_MAX || taskMessage.type !== 'task_assignment') return { text, action: TASK_MESSAGE_ACTION }
+/**
+ * The draft that carries it: never longer than a message may be. A reader of the Python bridge gets it by the name that its
+ * conversation has for the task, and work that another had before in the words of that bridge's protocol.
+ */
+export function writeTaskMessage(taskMessage: TaskMessage, pythonName: string | null = null): MessageDraft {
+  const text = JSON.stringify(fieldsOf(pythonName === null ? taskMessage : inPythonWords(taskMessage, pythonName)))
+  if (text.length <= TEXT_MAX || taskMessage.type !== 'task_assignment') return { text, action: taskMessage.type }
   // escaped, an allowed description may be too long: a command gets all of it, a reader only the beginning
   const description = `${textHead(taskMessage.description, Math.floor(taskMessage.description.length / 2))} …`
-  return writeTaskMessage({ ...taskMessage, description })
+  return writeTaskMessage({ ...taskMessage, description }, pythonName)
+}
+
+function inPythonWords(taskMessage: TaskMessage, task: string): TaskMessage {
+  if (taskMessage.type !== 'task_assignment' || taskMessage.originalAssignee === null) return { ...taskMessage, task }
+  const description = `${taskMessage.description} (reassigned from ${taskMessage.originalAssignee})`
+  return { ...taskMessage, task, description, priority: 'P0' }
 }
 
 /** The fields as the Python protocol names them; its `timeout` is in seconds. */
 function fieldsOf({ type, task, ...rest }: TaskMessage): object {
   if (!('timeoutMs' in rest)) return { type, task_id: task, ...rest }
-  const { timeoutMs, ...others } = rest
-  return { type, task_id: task, ...others, ...(timeoutMs === null ? {} : { timeout: timeoutMs / 1_000 }) }
+  const { timeoutMs, originalAssignee, ...others } = rest
+  return {
+    type,
+    task_id: task,
+    ...others,
+    ...(originalAssignee === null ? {} : { original_assignee: originalAssignee }),
+    ...(timeoutMs === null ? {} : { timeout: timeoutMs / 1_000 }),
+  }
 }
 
 /** Why a task was moved away, as a sentence to its former holder. */
@@ -116,23 +133,77 @@ export function readTaskMessage(text: string): TaskMessage | null {
   const task = readTaskId(fields)
   if (task === null) return null
   const epoch = readEpoch(fields)
-  switch (fields.get('type')) {
+  const type = fields.get('type')
+  switch (type) {
     case 'task_assignment':
-      return { type: 'task_assignment', task, epoch, ...readWork(fields, text) }
+      return { type, task, epoch, ...readWork(fields, text) }
     case 'task_revoked':
-      return { type: 'task_revoked', task, epoch, reason: readText(fields, ['reason']) ?? '' }
+      return { type, task, epoch, reason: readText(fields, ['reason']) ?? '' }
     case 'task_moved': {
       const reason = readText(fields, ['reason']) ?? ''
-      return { type: 'task_moved', task, from: readText(fields, ['from']), to: readText(fields, ['to']), reason }
+      return { type, task, from: readText(fields, ['from']), to: readText(fields, ['to']), reason }
     }
     case 'status_update':
-      return readStatus(fields, task, epoch)
-    case 'acknowledgment':
-    case 'acknowledgement':
-      return { type: 'acknowledgment', task, epoch }
+      return readStatus(fields, task, epoch, null)
     default:
-      return null
+      return typeof type === 'string' ? readByMeaning(type, fields, task, epoch) : null
   }
+}
+
+function readByMeaning(type: string, fields: Fields, task: string, epoch: number | null): TaskMessage | null {
+  const meaning = meaningOfType(type)
+  if (meaning === 'accepted') return { type: 'acknowledgment', task, epoch }
+  if (meaning === null || typeof meaning === 'string')
+    return meaning === null ? null : statusUpdate(fields, task, epoch, meaning)
+  return readStatus(fields, task, epoch, meaning.withoutStatus)
+}
+
+/** What the program of a worker reads itself: that a task is its own now, or is to be done no more. */
+export type AssignmentNews =
+  | { readonly is: 'assigned'; readonly task: string }
+  | { readonly is: 'revoked'; readonly task: string; readonly reason: string }
+
+/** Null for every message that is no such news. Whoever gave a task may say that it has ended. */
+export function readAssignmentNews({ from, text }: Pick<Message, 'from' | 'text'>): AssignmentNews | null {
+  const taskMessage = readTaskMessage(text)
+  if (taskMessage === null) return null
+  const { type, task } = taskMessage
+  if (type === 'task_assignment') return { is: 'assigned', task }
+  if (type === 'task_revoked') return { is: 'revoked', task, reason: taskMessage.reason }
+  if (type !== 'status_update' || sideOf(from) !== 'a') return null
+  const reason = END_WORDS.get(taskMessage.status)
+  return reason === undefined ? null : { is: 'revoked', task, reason }
+}
+
+/** What a worker is told that works on a task whose giver says that it has ended. */
+const END_WORDS: ReadonlyMap<Status, string> = new Map([
+  ['cancelled', 'it was withdrawn'],
+  ['completed', 'its giver says that it is completed'],
+  ['failed', 'its giver says that it has failed'],
+])
+
+/** Characters of a word that nobody knows, where people read it. */
+const UNKNOWN_WORD_MAX = 60
+
+/** What nobody can read in a message that names a task: its type, its status, or the id of the task. Null where all is well. */
+export function unknownWordOf(text: string): string | null {
+  const fields = parseFields(text)
+  const type = fields?.get('type')
+  if (fields === null || typeof type !== 'string' || !fields.has('task_id') || readTaskMessage(text) !== null)
+    return null
+  const isKnown = KNOWN_TYPES.has(type) || meaningOfType(type) !== null
+  const word = !isKnown
+    ? type
+    : readTaskId(fields) === null
+      ? `${type} of task_id ${show(fields.get('task_id'))}`
+      : `${type} of status ${show(fields.get('status'))}`
+  return textHead(redact(word), UNKNOWN_WORD_MAX)
+}
+
+const KNOWN_TYPES: ReadonlySet<string> = new Set(['task_assignment', 'task_revoked', 'task_moved', 'status_update'])
+
+function show(value: unknown): string {
+  return textHead(JSON.stringify(value) ?? 'none', UNKNOWN_WORD_MAX)
 }
 
 /** Own fields only: nobody wrote what is inherited. */
@@ -165,11 +236,12 @@ function readEpoch(fields: Fields): number | null {
   return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 ? value : null
 }
 
-/** The first of these fields that holds some text. */
+/** The first of these fields that holds some text. A whole number as progress is a percentage. */
 function readText(fields: Fields, names: readonly string[]): string | null {
   for (const name of names) {
     const value = fields.get(name)
     if (typeof value === 'string' && value.trim() !== '') return value
+    if (name === 'progress' && typeof value === 'number') return Number.isInteger(value) ? `${value} %` : String(value)
   }
   return null
 }
@@ -180,6 +252,7 @@ function readWork(fields: Fields, text: string): Omit<Assignment, 'type' | 'task
     description: textHead(description, DESCRIPTION_MAX),
     priority: readPriority(fields.get('priority')),
     role: readRole(fields),
+    originalAssignee: readOriginalAssignee(fields),
     timeoutMs: readTimeout(fields.get('timeout')),
   }
 }
@@ -194,6 +267,11 @@ function readTimeout(value: unknown): number | null {
 function readRole(fields: Fields): string | null {
   const role = readText(fields, ['role', 'worker_role'])?.trim() ?? ''
   return /^[\w .:-]{1,100}$/.test(role) ? role : null
+}
+
+function readOriginalAssignee(fields: Fields): string | null {
+  const name = readText(fields, ['original_assignee'])?.trim()
+  return name === undefined ? null : textHead(name, NAME_MAX)
 }
 
 const PRIORITY_WORDS: ReadonlyMap<string, Priority> = new Map([
@@ -213,46 +291,21 @@ function readPriority(value: unknown): Priority {
   )
 }
 
-const STATUS_WORDS: ReadonlyMap<string, Status> = new Map([
-  ['accepted', 'accepted'],
-  ['acknowledged', 'accepted'],
-  ['received', 'accepted'],
-  ['in_progress', 'in_progress'],
-  ['started', 'in_progress'],
-  ['working', 'in_progress'],
-  ['running', 'in_progress'],
-  ['blocked', 'blocked'],
-  ['waiting', 'blocked'],
-  ['paused', 'blocked'],
-  ['completed', 'completed'],
-  ['complete', 'completed'],
-  ['done', 'completed'],
-  ['finished', 'completed'],
-  ['success', 'completed'],
-  ['failed', 'failed'],
-  ['failure', 'failed'],
-  ['error', 'failed'],
-  ['cancelled', 'cancelled'],
-  ['canceled', 'cancelled'],
-  ['declined', 'cancelled'],
-  ['rejected', 'cancelled'],
-])
-
-function readStatus(fields: Fields, task: string, epoch: number | null): StatusUpdate | null {
+/** Null where the message says no status that is known. */
+function readStatus(
+  fields: Fields,
+  task: string,
+  epoch: number | null,
+  withoutStatus: Status | null,
+): StatusUpdate | null {
   const value = fields.get('status')
-  const status = typeof value === 'string' ? statusOfWord(value) : null
-  if (status === null) return null
-  const summary = readText(fields, ['summary', 'message', 'progress', 'details', 'result', 'error'])
-  return { type: 'status_update', task, epoch, status, summary: summary === null ? null : cutSummary(summary) }
+  const status = typeof value === 'string' ? statusOfWord(value) : value === undefined ? withoutStatus : null
+  return status === null ? null : statusUpdate(fields, task, epoch, status)
 }
 
-/** What an agent means by a word for its status; null for a word that nobody knows. */
-export function statusOfWord(word: string): Status | null {
-  const plain = word
-    .trim()
-    .toLowerCase()
-    .replace(/[\s-]+/g, '_')
-  return STATUS_WORDS.get(plain) ?? null
+function statusUpdate(fields: Fields, task: string, epoch: number | null, status: Status): StatusUpdate {
+  const summary = readText(fields, ['summary', 'message', 'progress', 'details', 'result', 'error', 'reason'])
+  return { type: 'status_update', task, epoch, status, summary: summary === null ? null : cutSummary(summary) }
 }
 
 /** Keeps the end of a long text: results stand there. */

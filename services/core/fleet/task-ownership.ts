@@ -1,6 +1,14 @@
 import { textHead } from './cut-text.ts'
 import { S2Error } from './errors.ts'
-import { assignment, endNotice, giverOf, type OwnershipDecision, revocation, type Step } from './ownership-decision.ts'
+import {
+  assignment,
+  endNotice,
+  failureInWords,
+  giverOf,
+  type OwnershipDecision,
+  revocation,
+  type Step,
+} from './ownership-decision.ts'
 import { redactedHead, redactedTail } from './redact.ts'
 import { partnerOf, type SessionId, sideOf } from './session-id.ts'
 import {
@@ -246,8 +254,27 @@ function moveMessages(task: Task, next: Task, reason: Move['reason']): Addressed
   return messages
 }
 
+/** Ends an open task because `actor`, who does not hold it, says so; its holder is told to stop. Null where it has ended already. */
+export function endByWord(
+  task: Task,
+  actor: SessionId,
+  state: 'completed' | 'failed',
+  words: string,
+  now: number,
+): Step | null {
+  if (!isOpen(task.state)) return null
+  const result: TaskResult = { exitCode: null, signal: null, tail: redactedTail(words, TAIL_MAX) }
+  const next: Task = { ...task, ...withEnd(task, state, words, now), state, result, pause: null, updatedAt: now }
+  const stop = task.holder === null ? [] : [revocation(task, task.holder, `its giver says that it is ${state}`)]
+  const act = { actor, action: `task_${state}`, details: { task: task.id, epoch: task.epoch, exitCode: null } }
+  const step: Step = { refusal: null, task: next, messages: [...stop, ...endNotice(next, state)], act }
+  if (state === 'completed') return step
+  const why = failureInWords(result)
+  return { ...step, failure: { task: task.id, epoch: task.epoch, kind: 'task_failed', holder: task.holder, why } }
+}
+
 /** Withdraws an open task. Withdrawn twice is once; refused when it ended otherwise. */
-export function applyCancel(task: Task, now: number): OwnershipDecision {
+export function applyCancel(task: Task, now: number, actor: SessionId | 'admin' = 'admin'): OwnershipDecision {
   if (task.state === 'cancelled') return { refusal: null, task, messages: [], act: null }
   if (!isOpen(task.state)) {
     return { refusal: new S2Error('conflict', `task ${task.id} is ${task.state} already`), evidence: null, act: null }
@@ -264,6 +291,6 @@ export function applyCancel(task: Task, now: number): OwnershipDecision {
     refusal: null,
     task: next,
     messages,
-    act: { actor: 'admin', action: 'task_cancelled', details: { task: task.id } },
+    act: { actor, action: 'task_cancelled', details: { task: task.id } },
   }
 }

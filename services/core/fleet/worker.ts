@@ -42,6 +42,8 @@ export interface NewInvitation {
   /** SHA-256 of the secret, in base64url. */
   readonly secretHash: string
   readonly endsAt: number
+  /** The conversation of another bridge's agents whose end b the worker takes; absent: it has one of its own, as others do. */
+  readonly conversation?: string
 }
 
 /** A host that asks to be a worker, or is made one by the orchestrator itself. */

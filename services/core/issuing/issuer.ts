@@ -218,10 +218,11 @@ export class Issuer {
     return { session, token, agent, role, ...fleet.access, createdAt: serial, expiresAt: conversation.expiresAt }
   }
 
-  /** The orchestrator's end of a conversation never leaves this host. */
+  /** The orchestrator's end of a conversation never leaves this host. That of another bridge's agent is not this fleet's to keep. */
   async #keepOwnEnd(worker: JoinedWorker, fleet: FleetView): Promise<void> {
     const { orchestrator } = this.#config
     const session = sessionId(worker.conversation, 'a')
+    if (fleet.conversations.get(worker.conversation)?.agents.a === session) return
     const mine = fleet.ownEnds.get(session)
     if (mine?.createdAt === worker.serial && isSameAccess(mine, fleet.access)) return
     await this.#ownEnds.publish(await this.#credentialOf(session, orchestrator, 'orchestrator', worker, fleet))

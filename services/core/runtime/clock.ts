@@ -24,6 +24,29 @@ export const systemClock: Clock = {
   },
 }
 
+/**
+ * The wall clock in whole microseconds: always within the millisecond that it says, divided by the monotonic clock, and never
+ * back while the wall clock goes on.
+ */
+export class MicrosecondClock {
+  readonly #clock: Pick<Clock, 'now' | 'wall'>
+  /** From the monotonic clock to the wall clock, microseconds. */
+  #offset: number | undefined
+
+  constructor(clock: Pick<Clock, 'now' | 'wall'>) {
+    this.#clock = clock
+  }
+
+  /** Microseconds since 1970, UTC. */
+  wall(): number {
+    const from = Math.floor(this.#clock.wall()) * 1000
+    const monotonic = Math.floor(this.#clock.now() * 1000)
+    const at = Math.min(Math.max(monotonic + (this.#offset ?? from - monotonic), from), from + 999)
+    this.#offset = at - monotonic
+    return at
+  }
+}
+
 /** A moment by both clocks, milliseconds. */
 export interface Moment {
   readonly now: number

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { type CleanedEnv, cleanEnv, makeValidator } from 'envalid'
+import { decodeText, hasByteOrderMark } from './read-user-file.ts'
 import { SETTINGS, type Setting, type SettingName, type SettingValue } from './settings.ts'
 
 export type Env = Readonly<Record<string, string | undefined>>
@@ -66,13 +67,28 @@ export function demand<N extends SettingName>(
 
 /** A settings file (`NAME=value` lines, `#` comments, as EnvironmentFile= of systemd) under an environment, which wins. */
 export function withSettingsFile(env: Env, path: string): Env {
-  return { ...parseSettings(readFileSync(path, 'utf8'), path), ...env }
+  return { ...parseSettings(decodeSettings(readFileSync(path), path), path), ...env }
+}
+
+/** The text of a settings file, which systemd reads too; `name` is its name in errors. Throws ConfigError. */
+export function decodeSettings(bytes: Uint8Array, name: string): string {
+  if (hasByteOrderMark(bytes)) {
+    const mend = `sed -i '1s/^\\xEF\\xBB\\xBF//' ${name}`
+    throw new ConfigError([
+      `${name} begins with a byte order mark, which systemd takes for a part of the first name: ${mend}`,
+    ])
+  }
+  try {
+    return decodeText(bytes)
+  } catch (error) {
+    throw new ConfigError([`${name} ${(error as Error).message}`])
+  }
 }
 
 /** The values of a settings file; `name` is its name in errors. Throws ConfigError. */
 export function parseSettings(text: string, name: string): Record<string, string> {
   const file: Record<string, string> = {}
-  for (const [index, line] of text.split('\n').entries()) {
+  for (const [index, line] of text.split(/\r?\n/).entries()) {
     if (/^\s*([#;].*)?$/.test(line)) continue
     const match = /^\s*([A-Za-z_]\w*)=(.*?)\s*$/.exec(line)
     if (match === null) throw new ConfigError([`${name}:${index + 1}: not a line of the form NAME=value`])
@@ -96,8 +112,10 @@ function withoutPassword(value: string): string {
 function unknownNames(env: Env): string[] {
   const known = Object.keys(SETTINGS)
   return Object.keys(env)
-    .filter((name) => name.startsWith('S2_') && !name.startsWith('S2_TASK_') && !known.includes(name))
+    .filter((name) => /^\ufeff?S2_/.test(name) && !name.startsWith('S2_TASK_') && !known.includes(name))
     .map((name) => {
+      if (name.startsWith('\ufeff'))
+        return `${name.slice(1)} is lost: its file begins with a byte order mark, which must go`
       const successor = RETIRED.get(name)
       if (successor !== undefined) return `${name} is a setting no more: ${successor} takes its place`
       const near = closest(name, known)

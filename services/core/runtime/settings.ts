@@ -53,7 +53,7 @@ export const SETTINGS = {
     programs: ['bridge', 'fs-watcher', 'cred-sync', 'watchdog', 's2'],
     example: 'sqlite:/var/lib/s2/bridge.db',
     parse: matching(
-      /^(memory:|(sqlite:\/|unix:\/|https?:\/\/)\S+)$/,
+      /^(memory:|(sqlite|unix):\/.*\S|https?:\/\/\S+)$/,
       'must be sqlite:/path, unix:/path, http://…, https://… or memory:',
     ),
   },

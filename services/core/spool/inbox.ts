@@ -4,7 +4,7 @@ import { S2Error } from '#fleet/errors.ts'
 import type { StoredMessage } from '#fleet/message.ts'
 import { AckedLedger, messageDigest } from './acked-ledger.ts'
 import { folderVersion } from './atomic-files.ts'
-import { formatMessage, isMessageId, readMessage } from './message-file.ts'
+import { formatMessage, isMessageId, readMessage, readMessageSync } from './message-file.ts'
 import type { OwnFolder } from './own-folder.ts'
 import { diskError } from './plain-file.ts'
 import { codeOf } from './quarantine.ts'
@@ -21,8 +21,11 @@ type HeldFolders = Readonly<Record<(typeof ALL_FOLDERS)[number], OwnFolder>>
  * this is added to the id until the name is free, so a message is never taken for another one.
  */
 export const LANE = 2 ** 40
-/** How often that is done. A number beyond is none that we gave: looking below it would cost a look for each range. */
+/** How often that is done. A number beyond is none that we gave. */
 const RANGES_MAX = 64
+
+/** How much is read in one go, in a few milliseconds. */
+const SLICE = { files: 200, characters: 1_000_000 }
 
 /** What is set aside in one go: an agent that makes rubbish without end must not keep us from our work. */
 const QUARANTINED_MAX = 200
@@ -50,8 +53,8 @@ export interface Placed {
 export class Inbox {
   readonly #folders: SpoolFolders<(typeof ALL_FOLDERS)[number]>
   readonly #acked: AckedLedger
-  /** The highest range in use; known after the first look. */
-  #ranges: number | undefined
+  /** The ranges in use, ascending; known after the first look. */
+  #ranges: number[] | undefined
   /** Drafts of this instance are called so: all others belong to lives that ended. */
   readonly #life = randomBytes(6).toString('hex')
   #drafts = 0
@@ -148,6 +151,27 @@ export class Inbox {
   /** A message, wherever it lies; null where it is not here or not readable as one. Changes nothing. */
   async read(id: number): Promise<StoredMessage | null> {
     return await this.#find(id).catch(() => null)
+  }
+
+  /**
+   * Reads many messages of a folder: it is opened once, and each file read at once, in slices between which the event loop
+   * turns. What left the folder meanwhile, or is not readable as a message, comes as null. Changes nothing.
+   */
+  async *readAll(
+    folder: InboxFolder,
+    ids: readonly number[],
+  ): AsyncGenerator<readonly [id: number, message: StoredMessage | null]> {
+    using held = this.#folders.holdIfThere(folder)
+    let [files, characters] = [0, 0]
+    for (const id of ids) {
+      const message = held === null ? null : readIfMessage(held, id)
+      yield [id, message]
+      files += 1
+      characters += message?.text.length ?? 0
+      if (files < SLICE.files && characters < SLICE.characters) continue
+      await new Promise((resolve) => setImmediate(resolve))
+      ;[files, characters] = [0, 0]
+    }
   }
 
   /** Hands the oldest messages to the agent: moves them from `new` to `cur`. Two who take at once get different ones. */
@@ -250,21 +274,26 @@ export class Inbox {
   }
 
   async #place(id: number, digest: number, given: ReadonlyMap<number, number>, held: HeldFolders): Promise<Placed> {
-    this.#ranges ??= await this.#highestRange()
+    this.#ranges ??= await this.#rangesInUse()
     let free: number | undefined
-    for (let range = 0; range <= this.#ranges; range += 1) {
+    for (const range of this.#ranges) {
       const name = id + range * LANE
       const holder = given.get(name) ?? (await this.#digestAt(name, held))
       if (holder === digest) return { id: name, as: 'known' }
       if (holder === null) free ??= name
     }
     if (await this.#acked.has(digest)) return { id, as: 'acked' }
-    if (free === undefined) {
-      if (this.#ranges + 1 >= RANGES_MAX) throw fullError(id)
-      this.#ranges += 1
-      free = id + this.#ranges * LANE
-    }
-    return { id: free, as: 'new' }
+    return { id: free ?? id + this.#openRange(id) * LANE, as: 'new' }
+  }
+
+  /** Takes the lowest range that nothing lies in. */
+  #openRange(id: number): number {
+    const inUse = new Set(this.#ranges)
+    if (inUse.size >= RANGES_MAX) throw fullError(id)
+    let range = 0
+    while (inUse.has(range)) range += 1
+    this.#ranges = [...inUse.add(range)].sort((x, y) => x - y)
+    return range
   }
 
   /** What lies under a name: a message's digest, null for nothing, NaN for something that is no message. */
@@ -279,11 +308,11 @@ export class Inbox {
     }
   }
 
-  async #highestRange(): Promise<number> {
-    let highest = 0
-    for (const folder of FOLDERS)
-      highest = Math.max(highest, Math.floor(((await this.list(folder)).at(-1) ?? 0) / LANE))
-    return highest
+  /** Each costs a look for every message that is put, so those between are left out: one planted number is one range. */
+  async #rangesInUse(): Promise<number[]> {
+    const ranges = new Set([0])
+    for (const folder of FOLDERS) for (const id of await this.list(folder)) ranges.add(Math.floor(id / LANE))
+    return [...ranges].sort((x, y) => x - y)
   }
 
   /** Looks through the folders in the direction that messages move in, so that none slips by. */
@@ -355,6 +384,15 @@ export class Inbox {
         throw diskError(`syncing inbox/${folder}`, error)
       }
     }
+  }
+}
+
+function readIfMessage(folder: OwnFolder, id: number): StoredMessage | null {
+  try {
+    const message = readMessageSync(folder, fileOf(id))
+    return message === null ? null : { ...message, id }
+  } catch {
+    return null
   }
 }
 

@@ -24,6 +24,12 @@ export async function readMessage(folder: OwnFolder, name: string): Promise<Stor
   return file === null ? null : parseMessage(file.text)
 }
 
+/** The same at once. */
+export function readMessageSync(folder: OwnFolder, name: string): StoredMessage | null {
+  const text = folder.readSync(name, MESSAGE_FILE_MAX)
+  return text === null ? null : parseMessage(text)
+}
+
 function parseMessage(text: string): StoredMessage {
   const { id, from, to, text: words, action, files, sentAt, delivery } = parseObject(text)
   if (!isMessageId(id)) throw invalid('has an id that is none')

@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer'
 import { randomBytes } from 'node:crypto'
 import {
   closeSync,
@@ -5,6 +6,7 @@ import {
   existsSync,
   lstatSync,
   openSync,
+  readdirSync,
   renameSync,
   type Stats,
   unlinkSync,
@@ -13,7 +15,7 @@ import {
 import { readdir, rmdir, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { publishInto, syncFolder, writeAllSynced } from './atomic-files.ts'
-import { invalid, type PlainFile, readPlainFile } from './plain-file.ts'
+import { invalid, type PlainFile, readPlainFile, readPlainFileSync } from './plain-file.ts'
 
 const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW } = constants
 /** How many entries of a folder are removed in one go: the rest goes with the next one. */
@@ -29,6 +31,8 @@ export class OwnFolder implements Disposable {
   readonly path: string
   readonly #file: number
   readonly #held: string
+  /** Entries whose names are no UTF-8, by the names that `names` gives them; known when one is asked for. */
+  #nameless: Map<string, Buffer[]> | null = null
 
   private constructor(path: string, file: number) {
     this.path = path
@@ -56,12 +60,21 @@ export class OwnFolder implements Disposable {
 
   /** What is known of an entry itself, and of nothing that it links to. */
   lstat(name: string): Stats | undefined {
-    return lstatSync(this.#at(name), { throwIfNoEntry: false })
+    return lstatSync(this.#entry(name), { throwIfNoEntry: false })
   }
 
   /** As readPlainFile. */
   async read(name: string, bytesMax: number): Promise<PlainFile | null> {
     return await this.#doing(readPlainFile(this.#at(name), bytesMax))
+  }
+
+  /** As readPlainFileSync. */
+  readSync(name: string, bytesMax: number): string | null {
+    try {
+      return readPlainFileSync(this.#at(name), bytesMax)
+    } catch (error) {
+      throw withPath(error, this)
+    }
   }
 
   /** As writeAllSynced. */
@@ -82,10 +95,11 @@ export class OwnFolder implements Disposable {
   /** Moves an entry into a folder, or gives it another name there. At once: it only moves memory. */
   move(name: string, to: OwnFolder, newName = name): void {
     try {
-      renameSync(this.#at(name), to.#at(newName))
+      renameSync(this.#entry(name), to.#at(newName))
     } catch (error) {
       throw withPath(withPath(error, this), to)
     }
+    this.#isGone(name)
   }
 
   async unlink(name: string): Promise<void> {
@@ -113,7 +127,7 @@ export class OwnFolder implements Disposable {
     let room = REMOVED_MAX
     const folders = [name]
     for (let each = folders.pop(); each !== undefined; each = folders.pop()) {
-      using inner = new OwnFolder(join(this.path, each), openItself(this.#at(each)))
+      using inner = new OwnFolder(join(this.path, each), openItself(this.#entry(each)))
       for (const entry of await inner.names()) {
         if (room === 0) throw invalid(`holds more than ${REMOVED_MAX} files`)
         room -= 1
@@ -122,7 +136,8 @@ export class OwnFolder implements Disposable {
         inner.move(entry, this, moved)
         folders.push(moved)
       }
-      await this.#doing(rmdir(this.#at(each)))
+      await this.#doing(rmdir(this.#entry(each)))
+      this.#isGone(each)
     }
   }
 
@@ -133,10 +148,11 @@ export class OwnFolder implements Disposable {
   /** Answers false for a folder that holds something. */
   async #removeOne(name: string): Promise<boolean> {
     try {
-      await unlink(this.#at(name)).catch(async (error: NodeJS.ErrnoException) => {
+      await unlink(this.#entry(name)).catch(async (error: NodeJS.ErrnoException) => {
         if (error.code !== 'EISDIR' && error.code !== 'EPERM') throw error
-        await rmdir(this.#at(name))
+        await rmdir(this.#entry(name))
       })
+      this.#isGone(name)
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException
       if (code === 'ENOTEMPTY' || code === 'EEXIST') return false
@@ -155,17 +171,38 @@ export class OwnFolder implements Disposable {
     return `${this.#held}/${entryName(name)}`
   }
 
+  /** The same for an entry that another made: its name may be any bytes, which `names` shows with replacement characters. */
+  #entry(name: string): string | Buffer {
+    const [bytes] = name.includes(REPLACEMENT) ? (this.#listNameless().get(name) ?? []) : []
+    return bytes === undefined ? this.#at(name) : Buffer.concat([Buffer.from(`${this.#held}/`), bytes])
+  }
+
+  /** Several entries may be shown by one name: the next one has it from here on. */
+  #isGone(name: string): void {
+    this.#nameless?.get(name)?.shift()
+  }
+
+  #listNameless(): ReadonlyMap<string, Buffer[]> {
+    if (this.#nameless !== null) return this.#nameless
+    const entries = readdirSync(this.#held, { encoding: 'buffer' }).filter((bytes) => !isUtf8(bytes))
+    this.#nameless = Map.groupBy(entries, String)
+    return this.#nameless
+  }
+
   /** A text of the system with the folder's path, in place of the one that only this process understands. */
   named(text: string): string {
     return text.replaceAll(new RegExp(`${this.#held}(?!\\d)`, 'g'), () => this.path)
   }
 }
 
+/** What stands in a text for bytes that are no UTF-8. */
+const REPLACEMENT = '\ufffd'
+
 /**
  * Whether something that is neither a folder nor a file lies in a folder's place. An agent owns its spool, and a link there
  * would lead our writes, renames and removals into folders of others. A plain file is left for the disk's own error.
  */
-export function isDisplaced(folder: string): boolean {
+export function isDisplaced(folder: string | Buffer): boolean {
   try {
     const stat = lstatSync(folder, { throwIfNoEntry: false })
     return stat !== undefined && !stat.isDirectory() && !stat.isFile()
@@ -177,7 +214,7 @@ export function isDisplaced(folder: string): boolean {
 export const NO_FOLDER = 'is no folder but a link or a device, which is not followed'
 
 /** Opens a folder and no link to one: the system looks and opens in one step. */
-function openItself(path: string): number {
+function openItself(path: string | Buffer): number {
   try {
     return openSync(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW)
   } catch (error) {
@@ -195,7 +232,7 @@ function withPath(error: unknown, folder: OwnFolder): unknown {
   error.message = folder.named(error.message)
   for (const field of ['path', 'dest'] as const) {
     const known = (error as NodeJS.ErrnoException & { dest?: string })[field]
-    if (known !== undefined) Object.assign(error, { [field]: folder.named(known) })
+    if (known !== undefined) Object.assign(error, { [field]: folder.named(String(known)) })
   }
   return error
 }

@@ -1,4 +1,4 @@
-import { constants } from 'node:fs'
+import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
@@ -14,10 +14,13 @@ export interface PlainFile {
   readonly mode: number
 }
 
+/** How every file is opened that somebody else may have put there: no link is followed, and no pipe waited for. */
+const OPENING = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
+
 /**
  * Reads a plain file of at most so many bytes of UTF-8; null where there is none. Whatever else may lie there (a link, a
  * folder, a pipe, a device, something huge, something not permitted) is refused with `invalid` and its reason, without
- * waiting for it. Every file in a folder that an agent can write is read by this.
+ * waiting for it. Every file in a folder that an agent can write is read by this, or by its synchronous like.
  */
 export async function readPlainFile(
   path: string,
@@ -25,33 +28,73 @@ export async function readPlainFile(
   owner: FileOwner = 'any',
 ): Promise<PlainFile | null> {
   try {
-    await using file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+    await using file = await open(path, OPENING)
     const stat = await file.stat()
-    if (!stat.isFile()) throw invalid('is not a plain file')
+    demandPlain(stat, bytesMax)
     if (owner === 'own' && !isOwn(stat.uid)) throw invalid('belongs to another user')
-    if (stat.size > bytesMax) throw invalid(`has ${stat.size} bytes; ${bytesMax} are allowed`)
     const buffer = Buffer.allocUnsafe(stat.size + 1)
     let length = 0
     for (;;) {
       const { bytesRead } = await file.read(buffer, length, buffer.length - length)
       length += bytesRead
       if (bytesRead === 0) break
-      if (length > stat.size) throw invalid('grew while it was read')
+      if (length > stat.size) throw grown()
     }
     return {
-      text: new TextDecoder('utf-8', { fatal: true }).decode(buffer.subarray(0, length)),
+      text: decode(buffer.subarray(0, length)),
       mode: stat.mode & 0o7777 & ~(isShared(dirname(path)) ? 0o040 : 0),
     }
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code
-    if (code === 'ENOENT' || code === 'ENOTDIR') return null
-    if (error instanceof S2Error) throw error
-    if (error instanceof TypeError) throw invalid('is not UTF-8')
-    if (code === 'ELOOP') throw invalid('is a symbolic link')
-    if (code === 'EACCES' || code === 'EPERM') throw new S2Error('invalid', 'may not be read', { cause: error })
-    if (code === 'ENXIO' || code === 'EISDIR' || code === 'ENODEV') throw invalid('is not a plain file')
-    throw diskError('reading a file of the state folder', error)
+    return absent(error)
   }
+}
+
+/** The text of such a file, at once: for many small ones, each of which would take several turns through the thread pool. */
+export function readPlainFileSync(path: string, bytesMax: number): string | null {
+  let file: number | undefined
+  try {
+    file = openSync(path, OPENING)
+    const { size } = demandPlain(fstatSync(file), bytesMax)
+    const buffer = Buffer.allocUnsafe(size + 1)
+    let length = 0
+    for (let read = -1; read !== 0; length += read) {
+      if (length > size) throw grown()
+      read = readSync(file, buffer, length, buffer.length - length, null)
+    }
+    return decode(buffer.subarray(0, length))
+  } catch (error) {
+    return absent(error)
+  } finally {
+    if (file !== undefined) closeSync(file)
+  }
+}
+
+function demandPlain(stat: Stats, bytesMax: number): Stats {
+  if (!stat.isFile()) throw invalid('is not a plain file')
+  if (stat.size > bytesMax) throw invalid(`has ${stat.size} bytes; ${bytesMax} are allowed`)
+  return stat
+}
+
+function grown(): S2Error {
+  return invalid('grew while it was read')
+}
+
+const UTF_8 = new TextDecoder('utf-8', { fatal: true })
+
+function decode(bytes: Uint8Array): string {
+  return UTF_8.decode(bytes)
+}
+
+/** Null for a file that is not there; throws what another failure to read it means. */
+function absent(error: unknown): null {
+  const code = (error as NodeJS.ErrnoException).code
+  if (code === 'ENOENT' || code === 'ENOTDIR') return null
+  if (error instanceof S2Error) throw error
+  if (error instanceof TypeError) throw invalid('is not UTF-8')
+  if (code === 'ELOOP') throw invalid('is a symbolic link')
+  if (code === 'EACCES' || code === 'EPERM') throw new S2Error('invalid', 'may not be read', { cause: error })
+  if (code === 'ENXIO' || code === 'EISDIR' || code === 'ENODEV') throw invalid('is not a plain file')
+  throw diskError('reading a file of the state folder', error)
 }
 
 function isOwn(uid: number): boolean {

@@ -4,8 +4,9 @@ import type { AuditHead } from '#fleet/audit-head.ts'
 import type { Beat, ObservedBeats } from '#fleet/beat.ts'
 import type { Conversation, NewConversation, OpenedConversation } from '#fleet/conversation.ts'
 import type { Alert, Incident, NewIncident } from '#fleet/incident.ts'
-import type { Mark, Message, MessageDraft, StoredMessage } from '#fleet/message.ts'
+import type { Mark, Message, MessageDraft, StoredMessage, WaitingMessage } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session-id.ts'
+import type { StoreTrouble } from '#fleet/store-trouble.ts'
 import type { Move, NewTask, Report, Task, TaskEnding, TaskState } from '#fleet/task.ts'
 import type { AgentVerdict } from '#fleet/verdict.ts'
 import type { Admission, JoinOutcome, JoinRequest, NewInvitation, Worker } from '#fleet/worker.ts'
@@ -55,7 +56,11 @@ export interface Store extends AsyncDisposable {
 
   /** The workers that were ever invited or admitted, by name. */
   workers(): Promise<Worker[]>
-  /** Lets the holder of a secret join as this worker, once. Inviting a known worker lets a new host take its place. */
+  /**
+   * Lets the holder of a secret join as this worker, once. Inviting a known worker lets a new host take its place. With a
+   * conversation the worker takes its end b, whose tokens become new when it joins; the agent of end a keeps its own for good.
+   * `not_found` and `expired` where there is no such conversation, `conflict` where it or the worker is taken.
+   */
   inviteWorker(invitation: NewInvitation): Promise<Worker>
   /**
    * Makes a host a worker: by an invitation, or by the word of the orchestrator's host. A known worker keeps its conversation,
@@ -64,10 +69,14 @@ export interface Store extends AsyncDisposable {
   admitWorker(admission: Admission): Promise<Worker>
   /**
    * Gives both ends of a worker's conversation new tokens, and it a new serial; the tokens before count for overlapMs more. A
-   * conversation that had ended is alive again, and its old tokens count no more. `conflict` where it has not joined or was revoked.
+   * conversation that had ended is alive again, and its old tokens count no more. The end of another bridge's agent keeps its
+   * token. `conflict` where it has not joined or was revoked.
    */
   issueTokens(agent: string, overlapMs: number, lifetimeMs: number): Promise<Worker>
-  /** Ends a worker's conversation and its credential at once. Revoking twice is revoking once. */
+  /**
+   * Ends a worker's conversation and its credential at once. One that has not joined has no conversation yet, and ends none.
+   * Revoking twice is revoking once.
+   */
   revokeWorker(agent: string): Promise<Worker>
   renameWorker(agent: string, changes: { readonly agent?: string; readonly role?: string }): Promise<Worker>
   /** Keeps the sealed credential that was published for a worker, for hosts that reach the bridge and no git remote. */
@@ -99,6 +108,10 @@ export interface Store extends AsyncDisposable {
   send(from: SessionId, key: string, draft: MessageDraft): Promise<Message>
   /** Messages to `reader` that are not acked, oldest first, with id > after: at most `limit`, and of bounded length together (`isLastPage`). */
   unacked(reader: SessionId, after: number, limit: number): Promise<StoredMessage[]>
+  /** The same without what they say, which costs little however long they are: at most `limit`; fewer are the last ones. */
+  waiting(reader: SessionId, after: number, limit: number): Promise<WaitingMessage[]>
+  /** The id of the newest message of the store; 0 where there is none. */
+  newest(): Promise<number>
   /**
    * Messages to `reader`, in batches as they come: first all unacked ones with id > after, then new ones, for ever, in order.
    * Ends when `signal` aborts. Goes on after a distant store was unreachable; may repeat a message, never leaves one out.
@@ -119,7 +132,10 @@ export interface Store extends AsyncDisposable {
    * speaks for a session, its beat is refused, and the others are taken before `conflict` is thrown.
    */
   beat(beats: readonly Beat[]): Promise<void>
-  /** The latest beats that changed after a cursor; 0 asks for all. */
+  /**
+   * The latest beats that changed after a cursor; 0 asks for all, and so does a cursor beyond all that there is: it is of another
+   * store, and the answer's own lies below it.
+   */
   pulses(after: number): Promise<ObservedBeats>
 
   // Tasks
@@ -138,6 +154,8 @@ export interface Store extends AsyncDisposable {
   /**
    * Renews the lease and reports progress (`in_progress`), ends the task, or gives it back (`returned`). Only the holder's
    * report at the current epoch counts: any other is refused with `stale_epoch` and kept as evidence. The same twice is once.
+   * While nothing can be written to the database, a renewal is answered by the state of its task, and written when it can be: no
+   * move could overtake it.
    */
   report(holder: SessionId, report: Report): Promise<Task>
   /** Cancels an open task and tells its holder. Cancelling twice is cancelling once; `conflict` when it ended otherwise. */
@@ -232,6 +250,8 @@ export interface StoreParts {
   readonly log: Log
   /** The store cannot guarantee its writes any more and refuses them: the program should end and be started again. */
   readonly onBroken?: (error: Error) => void
+  /** Something began to keep the store from being written to, or is over (null): it passes by itself when its cause does. */
+  readonly onTrouble?: (trouble: StoreTrouble | null) => void
   /** Opening the store begins something that blocks the whole process for at most so long. */
   readonly onLong?: (what: string, atMostMs: number) => void
 }

@@ -3,7 +3,7 @@ import { hashOfSecret } from '#fleet/credential.ts'
 import { textHead } from '#fleet/cut-text.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { PUBLIC_KEY, RECIPIENT } from '#fleet/identity.ts'
-import { conversationOf, type SessionId, sessionId, sideOf } from '#fleet/session-id.ts'
+import { conversationOf, isObserver, ORCHESTRATOR, type SessionId, sessionId, sideOf } from '#fleet/session-id.ts'
 import {
   type Admission,
   cleanRefusal,
@@ -83,8 +83,8 @@ export class WorkerRegistry {
     const { agent, role, endsAt } = invitation
     demandWorkerName(agent)
     rows.forgetInvitations(clock.wall() - JOIN_REQUEST_MS)
-    const known = this.#find(agent)
-    const worker = { ...(known ?? unjoined(agent, role)), invitedUntil: endsAt }
+    const known = this.#find(agent) ?? unjoined(agent, role)
+    const worker = { ...this.#behind(invitation, known), invitedUntil: endsAt }
     rows.putWorker(worker)
     rows.removeUnusedInvitations(agent)
     rows.putInvitation({ ...invitation, usedBy: null })
@@ -128,8 +128,7 @@ export class WorkerRegistry {
     const worker = this.#demandJoined(agent)
     const { conversation } = worker
     const wasAlive = conversations.revive(conversation, lifetimeMs)
-    for (const side of ['a', 'b'] as const)
-      conversations.rotateToken(sessionId(conversation, side), wasAlive ? overlapMs : 0)
+    this.#rotateTokens(conversation, wasAlive ? overlapMs : 0)
     const issued = { ...worker, serial: serialAfter(worker.serial, clock.wall()) }
     rows.putWorker(issued)
     return issued
@@ -139,12 +138,14 @@ export class WorkerRegistry {
     const { rows, conversations, clock } = this.#parts
     const worker = this.#demand(agent)
     if (worker.revokedAt !== null) return worker
-    if (worker.conversation !== null) conversations.endConversation(worker.conversation)
-    const revoked = { ...worker, revokedAt: clock.wall(), invitedUntil: null, refusal: null }
+    // One that it was to have is not its own before it has joined.
+    const conversation = worker.joinedAt === null ? null : worker.conversation
+    if (conversation !== null) conversations.endConversation(conversation)
+    const revoked = { ...worker, conversation, revokedAt: clock.wall(), invitedUntil: null, refusal: null }
     rows.putWorker(revoked)
     rows.putFile(agent, null)
     rows.removeInvitations(agent)
-    this.#audit('worker_revoked', { agent, conversation: worker.conversation })
+    this.#audit('worker_revoked', { agent, conversation })
     return revoked
   }
 
@@ -157,7 +158,8 @@ export class WorkerRegistry {
       throw new S2Error('conflict', `there is a worker ${renamed.agent} already`, { next: 'choose another name' })
     if (renamed.agent === agent && renamed.role === worker.role) return worker
     const { conversation } = worker
-    if (conversation !== null) conversations.nameWorker(conversation, renamed.agent, renamed.role)
+    const hasJoined = worker.joinedAt !== null && conversation !== null
+    if (hasJoined) conversations.nameWorker(conversation, renamed.agent, renamed.role)
     const invitedUntil = renamed.agent === agent ? worker.invitedUntil : null
     const after = {
       ...renamed,
@@ -276,6 +278,53 @@ export class WorkerRegistry {
     return invitation
   }
 
+  /**
+   * The worker with the conversation that its invitation names, which lives for as long as the invitation counts. The other end
+   * is nobody of this fleet: its agent has its token from another bridge, and nothing brings it a new one.
+   */
+  #behind({ agent, role, conversation, endsAt }: NewInvitation, worker: Worker): Worker {
+    if (conversation === undefined) return worker
+    const { conversations, clock } = this.#parts
+    this.#demandFree(conversation, worker)
+    conversations.disown(sessionId(conversation, 'a'))
+    conversations.revive(conversation, endsAt - clock.wall())
+    this.#audit('conversation_adopted', { agent, conversation })
+    const { serial, published } = worker
+    return { ...unjoined(agent, role), serial, published, conversation }
+  }
+
+  /** Throws where a worker cannot take the end b of a conversation. */
+  #demandFree(conversation: string, { agent, joinedAt, revokedAt }: Worker): void {
+    const { rows, conversations } = this.#parts
+    if (isObserver(conversation))
+      throw new S2Error('invalid', `${conversation} is that of an observer, which only reads`, {
+        next: 'name a conversation of two agents: s2 conversation list',
+      })
+    conversations.demandLive(conversation)
+    const holder = rows.workers().find((each) => each.conversation === conversation && each.revokedAt === null)
+    if (holder !== undefined && (holder.agent !== agent || joinedAt !== null))
+      throw new S2Error('conflict', `${conversation} is that of ${holder.agent} already`, {
+        next: `for a new host of it: s2 worker invite ${holder.agent}`,
+      })
+    if (joinedAt !== null && revokedAt === null)
+      throw new S2Error('conflict', `${agent} has a conversation of its own`, {
+        next: 'name another worker, or revoke this one first',
+      })
+    if (conversations.endOf(sessionId(conversation, 'a'))?.agent === ORCHESTRATOR)
+      throw new S2Error('conflict', `${conversation} was made by S2 for its own ${ORCHESTRATOR}`, {
+        next: `let a worker have a conversation of its own: s2 worker invite ${agent}`,
+      })
+  }
+
+  /** New tokens for those ends of a conversation that are of this fleet. */
+  #rotateTokens(conversation: string, overlapMs: number): void {
+    const { conversations } = this.#parts
+    for (const side of ['a', 'b'] as const) {
+      const session = sessionId(conversation, side)
+      if (conversations.endOf(session)?.agent !== session) conversations.rotateToken(session, overlapMs)
+    }
+  }
+
   /** The worker with a living conversation and tokens that nobody else has. */
   #withConversation(worker: Worker, role: string, admission: Admission): Worker {
     const { conversations, clock } = this.#parts
@@ -291,7 +340,7 @@ export class WorkerRegistry {
     } else {
       conversations.nameWorker(conversation, agent, role)
       conversations.revive(conversation, lifetimeMs)
-      for (const side of ['a', 'b'] as const) conversations.rotateToken(sessionId(conversation, side), 0)
+      this.#rotateTokens(conversation, 0)
     }
     const serial = serialAfter(worker.serial, now)
     return {
@@ -327,7 +376,7 @@ export class WorkerRegistry {
     const worker = this.#demand(agent)
     if (worker.revokedAt !== null)
       throw new S2Error('conflict', `${agent} was revoked`, { next: 'invite it again: s2 worker invite' })
-    if (worker.conversation === null)
+    if (worker.conversation === null || worker.joinedAt === null)
       throw new S2Error('conflict', `${agent} has not joined yet`, {
         next: 'give its host the invitation: s2 worker invite',
       })

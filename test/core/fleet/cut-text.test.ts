@@ -7,7 +7,7 @@ import { DESCRIPTION_MAX, PROGRESS_MAX, type Report, TAIL_MAX } from '#fleet/tas
 import { cutSummary, readTaskMessage, writeTaskMessage } from '#fleet/task-messages.ts'
 import { beginTask } from '#fleet/task-ownership.ts'
 import { applyReport, cleanReport } from '#fleet/task-reports.ts'
-import { unreadMailOf } from '../../../services/fs-watcher/mail-source.ts'
+import { previewOf } from '../../../services/fs-watcher/mail-source.ts'
 
 const ROCKET = '🚀'
 /** Of one more character in front, so that both an even and an odd cut meet the middle of a pair. */
@@ -51,7 +51,7 @@ test('what is kept of a report, a task, a message and a summary is cut between c
     assertWhole(report.result?.tail, TAIL_MAX, 'a tail')
     assertWhole(cleanDraft({ text, action: text }).text, TEXT_MAX, 'a message')
     assertWhole(cutSummary(text), 1_000, 'a summary')
-    assertWhole(unreadMailOf({ ...MAIL, text }).preview, 200, 'a preview')
+    assertWhole(previewOf({ ...MAIL, text }).preview, 200, 'a preview')
     const read = readTaskMessage(
       JSON.stringify({ type: 'task_assignment', task_id: 't', description: text.slice(0, 49_900) }),
     )
@@ -92,7 +92,7 @@ const MAIL = {
   sentAt: 1,
   delivery: 'queued',
 } as const
-const WORK = { task: 't', epoch: 1, priority: 'P2', role: null, timeoutMs: null } as const
+const WORK = { task: 't', epoch: 1, priority: 'P2', role: null, originalAssignee: null, timeoutMs: null } as const
 const TASK = {
   id: 't',
   description: '',

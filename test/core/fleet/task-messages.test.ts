@@ -3,7 +3,13 @@ import { suite, test } from 'node:test'
 import fc from 'fast-check'
 import { TEXT_MAX } from '#fleet/message.ts'
 import { DESCRIPTION_MAX, PRIORITIES } from '#fleet/task.ts'
-import { readTaskMessage, TASK_MESSAGE_ACTION, type TaskMessage, writeTaskMessage } from '#fleet/task-messages.ts'
+import {
+  readAssignmentNews,
+  readTaskMessage,
+  type TaskMessage,
+  unknownWordOf,
+  writeTaskMessage,
+} from '#fleet/task-messages.ts'
 
 const task = fc.stringMatching(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/)
 const epoch = fc.option(fc.nat())
@@ -17,6 +23,7 @@ const letter: fc.Arbitrary<TaskMessage> = fc.oneof(
     description: line,
     priority: fc.constantFrom(...PRIORITIES),
     role: fc.option(fc.constantFrom('backend', 'wsl-cli')),
+    originalAssignee: fc.option(fc.constantFrom('s2-worker-3', 'worker-3-tests')),
     timeoutMs: fc.option(fc.integer({ min: 1, max: 365 * 86_400_000 })),
   }),
   fc.record({ type: fc.constant('task_revoked' as const), task, epoch, reason: line }),
@@ -25,7 +32,7 @@ const letter: fc.Arbitrary<TaskMessage> = fc.oneof(
     type: fc.constant('status_update' as const),
     task,
     epoch,
-    status: fc.constantFrom('accepted', 'in_progress', 'blocked', 'completed', 'failed', 'cancelled'),
+    status: fc.constantFrom('accepted', 'in_progress', 'blocked', 'completed', 'failed', 'declined', 'cancelled'),
     summary: fc.option(line),
   }),
   fc.record({ type: fc.constant('acknowledgment' as const), task, epoch }),
@@ -36,7 +43,7 @@ suite('letters about tasks', () => {
     fc.assert(
       fc.property(letter, (written) => {
         const { text, action } = writeTaskMessage(written)
-        assert.equal(action, TASK_MESSAGE_ACTION)
+        assert.equal(action, written.type)
         assert.deepEqual(readTaskMessage(text), { ...written })
       }),
     )
@@ -67,6 +74,7 @@ suite('letters about tasks', () => {
         (text) => {
           const read = readTaskMessage(text)
           if (read !== null) assert.match(read.task, /^[\w.-]{1,64}$/)
+          unknownWordOf(text)
           readTaskMessage(`\`\`\`json\n${text}\n\`\`\``)
         },
       ),
@@ -90,9 +98,58 @@ suite('letters about tasks', () => {
       'failed',
       'failed',
       'blocked',
-      'cancelled',
+      'declined',
     ])
     assert.deepEqual(['', 'idle', 'toString', '__proto__', 7, null, ['done']].map(status), Array(7).fill(null))
+  })
+
+  test('types say how a task is, where no status does', () => {
+    const read = (fields: object): unknown => {
+      const said = readTaskMessage(JSON.stringify({ task_id: 'T', ...fields }))
+      return said?.type === 'status_update' ? [said.status, said.summary] : (said?.type ?? null)
+    }
+    assert.deepEqual(read({ type: 'task_complete' }), ['completed', null])
+    assert.deepEqual(read({ type: 'Task-Failed', error: 'no disk' }), ['failed', 'no disk'])
+    assert.deepEqual(read({ type: 'cancel_task', reason: 'not needed' }), ['cancelled', 'not needed'])
+    assert.deepEqual(read({ type: 'progress', progress: 25 }), ['in_progress', '25 %'])
+    assert.deepEqual(read({ type: 'task_status', status: 'done' }), ['completed', null])
+    assert.deepEqual(read({ type: 'task_timed_out' }), ['failed', null])
+    assert.equal(read({ type: 'task_ack' }), 'acknowledgment')
+    for (const type of [
+      'complete_task',
+      'error',
+      'ok',
+      'test_task',
+      'task_',
+      'task_result',
+      '__proto__',
+      'constructor',
+    ])
+      assert.equal(read({ type }), null, type)
+    assert.equal(read({ type: 'progress', status: 'sideways' }), null)
+  })
+
+  test('what nobody can read in a message about a task is named, without secrets and in few characters', () => {
+    const word = (fields: object): string | null => unknownWordOf(JSON.stringify({ task_id: 'T', ...fields }))
+    assert.equal(word({ type: 'test_task' }), 'test_task')
+    assert.equal(word({ type: 'status_update', status: 'sideways' }), 'status_update of status "sideways"')
+    assert.equal(word({ type: 'task_assignment', task_id: 'no id!' }), 'task_assignment of task_id "no id!"')
+    assert.equal(word({ type: `ghp_${'a1B2'.repeat(9)}` }), '[redacted github-token]')
+    assert.equal(word({ type: 'x'.repeat(500) })?.length, 60)
+    assert.equal(word({ type: 'task_assignment', description: 'x' }), null)
+    assert.equal(word({ type: 7 }), null)
+    for (const text of ['', 'task_id', '{"type":"test_task"}', '{"type":', '[]', 'null'])
+      assert.equal(unknownWordOf(text), null, text)
+  })
+
+  test('the news for the program of a worker: a task to begin, and one to stop', () => {
+    const news = (side: 'a' | 'b', fields: object): unknown =>
+      readAssignmentNews({ from: `conv_1/${side}`, text: JSON.stringify({ task_id: 'T', ...fields }) })
+    assert.deepEqual(news('a', { type: 'task_assignment' }), { is: 'assigned', task: 'T' })
+    assert.deepEqual(news('a', { type: 'task_revoked', reason: 'x' }), { is: 'revoked', task: 'T', reason: 'x' })
+    assert.deepEqual(news('a', { type: 'task_cancelled' }), { is: 'revoked', task: 'T', reason: 'it was withdrawn' })
+    assert.equal(news('b', { type: 'task_cancelled' }), null)
+    assert.equal(news('a', { type: 'status_update', status: 'blocked' }), null)
   })
 
   test('an assignment may say little', () => {
@@ -105,6 +162,7 @@ suite('letters about tasks', () => {
       description: 'tidy up',
       priority: 'P0',
       role: null,
+      originalAssignee: null,
       timeoutMs: null,
     })
     const bare = read({ priority: 9, epoch: -1 })
@@ -147,6 +205,7 @@ suite('letters about tasks', () => {
       description: 'x',
       priority: 'P2',
       role: null,
+      originalAssignee: null,
       timeoutMs: 90_500,
     })
     assert.equal(JSON.parse(text).timeout, 90.5)
@@ -169,6 +228,7 @@ suite('letters about tasks', () => {
           description,
           priority: 'P0',
           role: null,
+          originalAssignee: null,
           timeoutMs: null,
         })
         assert.ok(text.length <= TEXT_MAX)

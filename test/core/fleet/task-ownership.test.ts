@@ -12,6 +12,8 @@ import { applyReport } from '#fleet/task-reports.ts'
 
 const SEATS: readonly SessionId[] = ['conv_1/b', 'conv_2/b', 'conv_3/b']
 const seat = fc.constantFrom(...SEATS)
+/** Either end of a conversation that has to do with the task. */
+const end = fc.constantFrom<SessionId>(...SEATS, 'conv_1/a', 'conv_2/a')
 /** How far off the present epoch an act is. */
 const off = fc.constantFrom(0, 0, 0, -1, 1)
 
@@ -41,15 +43,17 @@ const act: fc.Arbitrary<Act> = fc.oneof(
       (task, now) =>
         applyReminder(task, task.epoch + off, now),
   ),
-  fc.record({ from: seat, off, status: fc.constantFrom('accepted', 'blocked', 'completed', 'cancelled') }).map(
-    ({ from, off, status }): Act =>
-      (task, now) => {
-        const epoch = off === 0 ? {} : { epoch: task.epoch + off }
-        const letter = readTaskMessage(JSON.stringify({ type: 'status_update', task_id: task.id, status, ...epoch }))
-        assert.ok(letter !== null)
-        return applyTaskMessage(task, from, letter, now)
-      },
-  ),
+  fc
+    .record({ from: end, off, status: fc.constantFrom('accepted', 'blocked', 'completed', 'declined', 'cancelled') })
+    .map(
+      ({ from, off, status }): Act =>
+        (task, now) => {
+          const epoch = off === 0 ? {} : { epoch: task.epoch + off }
+          const letter = readTaskMessage(JSON.stringify({ type: 'status_update', task_id: task.id, status, ...epoch }))
+          assert.ok(letter !== null)
+          return applyTaskMessage(task, from, letter, task.epoch - 1, now)
+        },
+    ),
   fc.constantFrom('blocked', 'working', 'x').map(
     (word): Act =>
       (task, now) =>

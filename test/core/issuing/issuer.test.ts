@@ -111,6 +111,26 @@ test('an admitted worker has a sealed credential at the bridge and in git, and t
   assert.equal(g.inGit('rev-list', '--count', 'main'), commits, 'what is there already is not published again')
 })
 
+test('the end of another bridge’s agent is not kept here, and its token stays, whenever the worker’s is made anew', async () => {
+  await using g = await ground('adopted', { withGit: false })
+  const roles = { a: 'boss', b: 'worker-1-tests' }
+  const agents = { a: 'boss', b: 'script' }
+  const { id, tokens } = await g.store.openConversation({ roles, agents, lifetimeMs: LIFETIME_MS })
+  const { secretHash } = makeSecret()
+  const endsAt = g.clock.wall() + 60_000
+  await g.store.inviteWorker({ agent: 's2-worker-1', role: 'tests', secretHash, endsAt, conversation: id })
+  const issuer = g.makeIssuer()
+  assert.deepEqual((await issuer.round()).issued, [], 'it has not joined')
+  const keys = await g.keysOf('s2-worker-1')
+  await g.admit('s2-worker-1', keys)
+  assert.deepEqual((await issuer.round()).issued, ['s2-worker-1'])
+  assert.equal((await g.fetched(keys)).session, sessionId(id, 'b'))
+  g.clock.pass(LIFETIME_MS / 2)
+  assert.deepEqual((await issuer.round()).issued, ['s2-worker-1'])
+  assert.deepEqual(await g.store.tokens(sessionId(id, 'a')), [tokens.a])
+  assert.deepEqual((await readCredentials(g.state)).credentials, [])
+})
+
 test('a worker that was away for days has a living credential when it returns, with its conversation', async () => {
   await using g = await ground('away', { withGit: false })
   const keys = await g.keysOf('s2-worker-1')

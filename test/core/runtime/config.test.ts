@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { test } from 'node:test'
 import { formatDuration, parseDuration } from '#runtime/duration.ts'
 import { ConfigError, closest, demand, readSettings, withSettingsFile } from '#runtime/read-settings.ts'
@@ -69,6 +70,22 @@ test('an empty text is no value for a setting that wants one', () => {
   assert.throws(() => readSettings({ S2_STATE: '  ' }, ['S2_STATE']), /must not be empty/)
 })
 
+test('the path of a store may have blanks, and none at its end', () => {
+  const good = ['sqlite:/my dir/x y.db', 'unix:/run/my dir/admin.sock', 'https://bridge.example.org', 'memory:']
+  for (const url of good) assert.equal(readSettings({ S2_STORE: url }, ['S2_STORE']).S2_STORE, url)
+  const bad = [
+    'sqlite:',
+    'sqlite:/',
+    'sqlite:/x.db ',
+    'sqlite:x.db',
+    'sqlite:/x\n.db',
+    'https://a b',
+    'https://',
+    'oracle:/x',
+  ]
+  for (const url of bad) assert.throws(() => readSettings({ S2_STORE: url }, ['S2_STORE']), ConfigError, url)
+})
+
 test('a settings file gives way to the environment and names a bad line', () => {
   const folder = mkdtempSync(join(tmpdir(), 's2-config-'))
   const path = join(folder, 's2.env')
@@ -77,6 +94,50 @@ test('a settings file gives way to the environment and names a bad line', () => 
   writeFileSync(path, 'S2_BEAT=2s\nexport X\n')
   assert.throws(() => withSettingsFile({}, path), /s2\.env:2: not a line/)
   rmSync(folder, { recursive: true })
+})
+
+test('a settings file with Windows line ends reads like one without', () => {
+  const path = join(mkdtempSync(join(tmpdir(), 's2-config-')), 's2.env')
+  writeFileSync(path, '# words\r\nS2_BEAT=2s\r\n\r\nS2_HOST="my host"\r\n; more words\r\n')
+  assert.deepEqual(withSettingsFile({}, path), { S2_BEAT: '2s', S2_HOST: 'my host' })
+  writeFileSync(path, 'S2_BEAT=2s\r\nexport X\r\n')
+  assert.throws(() => withSettingsFile({}, path), /s2\.env:2: not a line/)
+  rmSync(dirname(path), { recursive: true })
+})
+
+test('a settings file with a byte order mark, in UTF-16 or with other bytes is refused with the way out', () => {
+  const path = join(mkdtempSync(join(tmpdir(), 's2-config-')), 's2.env')
+  const refusal = (bytes: Buffer): string => {
+    writeFileSync(path, bytes)
+    try {
+      return JSON.stringify(withSettingsFile({}, path))
+    } catch (error) {
+      return (error as ConfigError).faults?.join() ?? String(error)
+    }
+  }
+  const marked = refusal(Buffer.from('\ufeffS2_BEAT=2s\n'))
+  assert.match(
+    marked,
+    /s2\.env begins with a byte order mark, which systemd takes for a part of the first name: sed -i /,
+  )
+  assert.equal(spawnSync('sh', ['-c', marked.slice(marked.indexOf('sed'))]).status, 0)
+  assert.deepEqual(withSettingsFile({}, path), { S2_BEAT: '2s' })
+  assert.match(refusal(Buffer.from('\ufeffS2_BEAT=2s\n', 'utf16le')), /s2\.env is UTF-16: save it as UTF-8/)
+  assert.match(refusal(Buffer.from('S2_BEAT=2s\n', 'utf16le')), /is UTF-16/)
+  assert.match(refusal(Buffer.from('\ufeffS2_BEAT=2s\n', 'utf16le').swap16()), /is UTF-16/)
+  assert.match(
+    refusal(Buffer.from('S2_BEAT=2s\nS2_HOST=café\n', 'latin1')),
+    /s2\.env is not UTF-8 \(line 2\): save it as UTF-8/,
+  )
+  assert.equal(refusal(Buffer.from('S2_HOST=café\n')), '{"S2_HOST":"café"}')
+  rmSync(dirname(path), { recursive: true })
+})
+
+test('a setting whose name took a byte order mark in the environment is told as lost', () => {
+  assert.throws(
+    () => readSettings({ '\ufeffS2_ROUND': '30s' }, []),
+    /S2_ROUND is lost: .* begins with a byte order mark/,
+  )
 })
 
 test('roles that stand in, and what is done about stalled tasks; what says two things of one is refused', () => {

@@ -10,14 +10,16 @@ import {
   renameSync,
   rmSync,
   symlinkSync,
+  truncateSync,
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { Inbox } from '#spool/inbox.ts'
+import { Inbox, LANE } from '#spool/inbox.ts'
 import { Outbox } from '#spool/outbox.ts'
 import { readPlainFile } from '#spool/plain-file.ts'
+import { beforeEachCall } from './file-system-calls.ts'
 import { letter as message } from './sample.ts'
 
 class Ground implements Disposable {
@@ -169,6 +171,55 @@ test('a number out of all proportion in the inbox costs no time and hides no mes
   assert.equal(ground.faults.length, 3)
 })
 
+test('one planted number in the highest range costs one look more for each message, and not one for each range', async () => {
+  using ground = new Ground()
+  await ground.inbox.recover()
+  const planted = message(LANE * 63 + 1)
+  writeFileSync(join(ground.inbox.folder('new'), `${planted.id}.json`), JSON.stringify(planted))
+  await ground.inbox.put(message(1)) // the first one looks which ranges are in use
+  let calls = 0
+  {
+    using _calls = beforeEachCall(() => {
+      calls += 1
+    })
+    await ground.inbox.putAll(Array.from({ length: 100 }, (_, index) => message(index + 10)))
+  }
+  assert.ok(calls < 2500, `${calls} calls into the file system for 100 messages`)
+  const other = { ...message(1), text: 'of another bridge' }
+  assert.deepEqual(
+    (await ground.inbox.putAll([other, { ...other, text: 'of a third' }])).map(({ id }) => id),
+    [LANE + 1, 2 * LANE + 1],
+  )
+})
+
+test('names that are no UTF-8 are set aside like others, and cleared from drafts', async () => {
+  using ground = new Ground()
+  const { inbox, outbox } = ground
+  await inbox.recover()
+  await outbox.put(SEND)
+  const at = (folder: string, name: string): Buffer => Buffer.from(join(folder, name), 'latin1')
+  for (const folder of [inbox.folder('new'), outbox.folder('new'), join(ground.state, 'inbox', 'tmp')]) {
+    for (const name of ['caf\xe9.json', '\xff', '\xfe', '\xe9']) writeFileSync(at(folder, name), 'x')
+    mkdirSync(at(folder, '\xc3('))
+    writeFileSync(at(folder, '\xc3(/\xff'), 'x')
+  }
+  writeFileSync(join(inbox.folder('new'), 'a\ufffd'), 'x') // which is UTF-8
+  for (let index = 0; index < 195; index += 1) writeFileSync(at(inbox.folder('new'), `\xff${index}`), 'x')
+  for (let round = 0; round < 2; round += 1) {
+    await inbox.recover()
+    await inbox.tidy()
+    await outbox.tidy(0)
+  }
+  assert.deepEqual(readdirSync(inbox.folder('new')), [])
+  assert.deepEqual(readdirSync(join(ground.state, 'inbox', 'tmp')), [])
+  assert.equal((await outbox.names()).length, readdirSync(outbox.folder('new')).length)
+  assert.equal(ground.faults.length, 201 + 5, ground.faults.filter((fault) => !/set aside as/.test(fault)).join('\n'))
+  assert.deepEqual(
+    ground.faults.filter((fault) => !/set aside as/.test(fault)),
+    [],
+  )
+})
+
 for (const planted of [
   '9999999999999999',
   '0999999999999999',
@@ -193,6 +244,31 @@ for (const planted of [
     assert.equal(await outbox.outcome(name), 'carried')
   })
 }
+
+test('many that are read at once are as safe as one: links, pipes, folders, devices and rubbish are no messages', async () => {
+  using ground = new Ground()
+  const { inbox } = ground
+  await inbox.put(message(1))
+  const at = (id: number): string => join(inbox.folder('new'), `${id}.json`)
+  writeFileSync(join(ground.elsewhere, 'theirs.json'), JSON.stringify(message(2)))
+  symlinkSync(join(ground.elsewhere, 'theirs.json'), at(2))
+  symlinkSync('/dev/zero', at(3))
+  execFileSync('mkfifo', [at(4)])
+  mkdirSync(at(5))
+  writeFileSync(at(6), Buffer.from(JSON.stringify(message(6, 'é'))).subarray(0, -3))
+  writeFileSync(at(7), Buffer.from(JSON.stringify(message(7, 'café')), 'latin1'))
+  truncateSync(at(6), 5 * 1024 * 1024)
+  linkSync(at(7), at(8))
+  const ids = await inbox.list('new')
+  const read = await Array.fromAsync(inbox.readAll('new', [...ids, 99]))
+  assert.deepEqual(
+    read.map(([id, found]) => (found === null ? `${id} none` : `${id} ${found.text}`)),
+    ['1 message 1', ...[2, 3, 4, 5, 6, 7, 8, 99].map((id) => `${id} none`)],
+  )
+  assert.deepEqual(await inbox.list('new'), ids)
+  ground.plantLink('inbox', 'new')
+  assert.deepEqual(await Array.fromAsync(inbox.readAll('new', [1])), [[1, null]])
+})
 
 test('what is no name of an item is never told as carried', async () => {
   using ground = new Ground()

@@ -54,6 +54,23 @@ async function admitted(
   })
 }
 
+/** Lets a worker take the end b of a conversation. */
+async function adopted(
+  store: Store,
+  clock: MovableClock,
+  conversation: string,
+  agent = 's2-worker-3',
+): Promise<Worker> {
+  const endsAt = clock.wall() + HOUR_MS
+  return await store.inviteWorker({ agent, role: 'tests', secretHash: secretHash(agent), endsAt, conversation })
+}
+
+/** A conversation of agents that are no workers. */
+async function openForeign(store: Store, lifetimeMs = LIFETIME_MS): Promise<string> {
+  const roles = { a: 'boss', b: 'worker-3-tests' }
+  return (await store.openConversation({ roles, agents: { a: 'boss', b: 'script' }, lifetimeMs })).id
+}
+
 export function proveWorkers(prove: ProveWorkers): void {
   prove(
     'an invitation lets one host join, once, and answers it again',
@@ -287,6 +304,73 @@ export function proveWorkers(prove: ProveWorkers): void {
         (await store.workers()).map(({ agent }) => agent),
         ['s2-worker-3'],
       )
+    },
+    'inviteWorker',
+  )
+
+  prove(
+    'a conversation that others made is adopted: its other end keeps its token, for as long as the worker lives',
+    async ({ store, clock }) => {
+      const id = await openForeign(store, HOUR_MS / 2)
+      const [a, b] = [sessionId(id, 'a'), sessionId(id, 'b')]
+      const [tokenA] = await store.tokens(a)
+      const [tokenB] = await store.tokens(b)
+      const waiting = await adopted(store, clock, id)
+      assert.deepEqual([waiting.conversation, waiting.joinedAt], [id, null])
+      assert.deepEqual(await store.tokens(b), [tokenB], 'end b changes hands when the worker joins')
+      await assert.rejects(store.issueTokens('s2-worker-3', 0, LIFETIME_MS), { code: 'conflict' })
+      clock.pass(HOUR_MS - 1_000)
+      assert.equal((await store.conversations()).length, 1, 'it lives for as long as its invitation counts')
+      const worker = await admitted(store, 'host', { secretHash: secretHash('s2-worker-3'), role: null })
+      assert.equal(worker.conversation, id)
+      const [conversation] = await store.conversations()
+      assert.deepEqual(conversation?.agents, { a, b: 's2-worker-3' })
+      assert.deepEqual(await store.tokens(a), [tokenA])
+      const [joined, ...others] = await store.tokens(b)
+      assert.deepEqual([others, joined === tokenB], [[], false])
+      clock.pass(5)
+      await store.issueTokens('s2-worker-3', 60_000, LIFETIME_MS)
+      assert.deepEqual(await store.tokens(a), [tokenA])
+      assert.deepEqual((await store.tokens(b))[1], joined)
+      clock.pass(10 * LIFETIME_MS)
+      await store.issueTokens('s2-worker-3', 60_000, LIFETIME_MS)
+      assert.deepEqual(await store.tokens(a), [tokenA], 'also where the conversation had ended meanwhile')
+      assert.ok(!(await store.tokens(b)).includes(joined ?? ''))
+      await store.revokeWorker('s2-worker-3')
+      await assert.rejects(store.tokens(a), { code: 'expired' }, 'an end that has joined is ended for both')
+    },
+    'inviteWorker',
+  )
+
+  prove(
+    'a conversation is adopted by one worker, which has none of its own',
+    async ({ store, clock }) => {
+      const id = await openForeign(store)
+      await assert.rejects(adopted(store, clock, 'conv_00000000000000aa'), { code: 'not_found' })
+      await assert.rejects(adopted(store, clock, 'observer_00000000000000aa'), { code: 'invalid' })
+      const own = await admitted(store, 'own host', { agent: 'has-its-own' })
+      await assert.rejects(adopted(store, clock, id, 'has-its-own'), { code: 'conflict', message: /of its own/ })
+      await assert.rejects(adopted(store, clock, own.conversation ?? ''), { code: 'conflict', message: /has-its-own/ })
+      const roles = { a: 'orchestrator', b: 'tests' }
+      const agents = { a: 'orchestrator', b: 'script' }
+      const ours = await store.openConversation({ roles, agents, lifetimeMs: LIFETIME_MS })
+      await assert.rejects(adopted(store, clock, ours.id), { code: 'conflict', message: /made by S2/ })
+
+      await adopted(store, clock, id)
+      await adopted(store, clock, id)
+      await assert.rejects(adopted(store, clock, id, 's2-worker-4'), {
+        code: 'conflict',
+        message: /s2-worker-3 already/,
+      })
+      await store.renameWorker('s2-worker-3', { agent: 'gpu-box' })
+      assert.equal((await store.conversations()).find((each) => each.id === id)?.agents.b, 'script')
+      await store.revokeWorker('gpu-box')
+      assert.equal((await store.tokens(sessionId(id, 'b'))).length, 1, 'revoked before it joined, it ends nothing')
+      await adopted(store, clock, id, 's2-worker-4')
+      await admitted(store, 'host', { agent: 's2-worker-4' })
+      await assert.rejects(adopted(store, clock, id, 's2-worker-4'), { code: 'conflict', message: /already/ })
+      await store.endConversation(id)
+      await assert.rejects(adopted(store, clock, id, 's2-worker-5'), { code: 'expired' })
     },
     'inviteWorker',
   )

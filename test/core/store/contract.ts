@@ -23,7 +23,7 @@ import {
   type TaskResult,
 } from '#fleet/task.ts'
 import { countedAttempts } from '#fleet/task-attempts.ts'
-import { readTaskMessage, TASK_MESSAGE_ACTION, type TaskMessage } from '#fleet/task-messages.ts'
+import { readTaskMessage, type TaskMessage } from '#fleet/task-messages.ts'
 import { EVIDENCE_MAX } from '#fleet/task-ownership.ts'
 import type { Verdict } from '#fleet/verdict.ts'
 import { systemChance } from '#runtime/clock.ts'
@@ -187,8 +187,8 @@ async function texts(end: End): Promise<string[]> {
 async function letters(end: End): Promise<TaskMessage[]> {
   const messages = await unread(end)
   return messages
-    .filter(({ action }) => action === TASK_MESSAGE_ACTION)
-    .map(({ text }) => readTaskMessage(text) as TaskMessage)
+    .map(({ action, text }) => ({ action, said: readTaskMessage(text) }))
+    .flatMap(({ action, said }) => (said !== null && action === said.type ? said : []))
 }
 
 async function take<T>(source: AsyncIterator<T>, count: number): Promise<T[]> {
@@ -201,7 +201,7 @@ async function take<T>(source: AsyncIterator<T>, count: number): Promise<T[]> {
   return taken
 }
 
-function idsOf(messages: readonly Message[]): number[] {
+function idsOf(messages: readonly Pick<Message, 'id'>[]): number[] {
   return messages.map(({ id }) => id)
 }
 
@@ -451,6 +451,40 @@ function proveMessages(prove: Prove): void {
     await b.store.mark(b.session, [sent[1]?.id ?? 0], 'acked')
     assert.deepEqual(await texts(b), ['n0', 'n2', 'n3', 'n4'])
   })
+
+  prove(
+    'what waits is told without its text, however long, in the order and to the end that was asked for',
+    async (fleet) => {
+      const { a, b } = await fleet.channel()
+      const sent: Message[] = []
+      for (let n = 0; n < 120; n += 1) {
+        sent.push(await a.store.send(a.session, `k${n}`, { text: `${n} `.padEnd(TEXT_MAX, 'x') }))
+      }
+      await b.store.mark(b.session, [sent[1]?.id ?? 0], 'acked')
+      await b.store.mark(b.session, [sent[2]?.id ?? 0], 'leased')
+      const waiting = await b.store.waiting(b.session, 0, 1_000)
+      assert.deepEqual(idsOf(waiting), idsOf(sent.toSpliced(1, 1)), 'more than one read of messages may hold')
+      const [first, second] = waiting
+      const { id, sentAt } = sent[0] ?? { id: 0, sentAt: 0 }
+      assert.deepEqual(first, { id, from: a.session, sentAt, delivery: 'queued' })
+      assert.equal(second?.delivery, 'leased')
+      assert.deepEqual(idsOf(await b.store.waiting(b.session, id, 3)), idsOf(sent.slice(2, 5)))
+      assert.deepEqual(await b.store.waiting(b.session, sent.at(-1)?.id ?? 0, 10), [])
+    },
+  )
+
+  prove(
+    'the newest message is known by its id',
+    async (fleet) => {
+      assert.equal(await fleet.store.newest(), 0)
+      const { a, b } = await fleet.channel()
+      await a.store.send(a.session, 'k', { text: 'x' })
+      const { id } = await b.store.send(b.session, 'k', { text: 'y' })
+      await a.store.mark(a.session, [id], 'acked')
+      assert.equal(await fleet.store.newest(), id)
+    },
+    'newest',
+  )
 
   prove('marks go forward only, and only the reader’s own count', async (fleet) => {
     const { a, b } = await fleet.channel()
@@ -742,6 +776,22 @@ function proveLiveness(prove: Prove): void {
   )
 
   prove(
+    'a cursor beyond all that there is starts over',
+    async (fleet) => {
+      const { b } = await fleet.channel()
+      await b.store.beat([beatOf(b.session)])
+      const { cursor } = await fleet.store.pulses(0)
+      const beyond = await fleet.store.pulses(cursor + 3_600_000_000)
+      assert.deepEqual(
+        beyond.pulses.map(({ session }) => session),
+        [b.session],
+      )
+      assert.equal(beyond.cursor, cursor, 'so that the observer goes on from here')
+    },
+    'pulses',
+  )
+
+  prove(
     'a worker that begins to ask and has nothing to take shows work, once a life',
     async (fleet) => {
       const { b } = await fleet.channel()
@@ -905,7 +955,16 @@ function proveTasks(prove: Prove): void {
     const task = await fleet.store.addTask({ ...TASK, id: 't1', holder: b.session, createdBy: a.session })
     assert.equal(task.state, 'assigned')
     const { id, epoch, description, priority, role } = task
-    const letter = { type: 'task_assignment', task: id, epoch, description, priority, role, timeoutMs: null }
+    const letter = {
+      type: 'task_assignment',
+      task: id,
+      epoch,
+      description,
+      priority,
+      role,
+      originalAssignee: null,
+      timeoutMs: null,
+    }
     assert.deepEqual(await letters(b), [letter])
     assert.equal((await unread(b))[0]?.from, a.session)
     assert.deepEqual(JSON.parse((await texts(b))[0] ?? ''), {
@@ -1528,9 +1587,122 @@ function proveLetters(prove: Prove): void {
     )
     assert.equal((await unread(b)).length, 1, 'the letter itself is enough')
     await say(a, 'l', { ...letter, description: 'do something else' })
-    assert.equal((await fleet.store.task('T-1')).description, 'do it')
-    assert.equal((await b.store.leaseTask(b.session, 'life-1'))?.id, 'T-1')
+    assert.equal((await fleet.store.task('T-1')).state, 'cancelled', 'nobody had begun it')
+    const leased = await b.store.leaseTask(b.session, 'life-1')
+    assert.deepEqual([leased?.id, leased?.description], ['T-1.2', 'do something else'])
+    assert.equal((await unread(b)).length, 2, 'the letters themselves are enough')
   })
+
+  prove('one name in two conversations is two tasks, and each report counts for its own', async (fleet) => {
+    const [one, other] = [await fleet.channel('w-1'), await fleet.channel('w-2')]
+    await say(one.a, 'k', { type: 'task_assignment', task_id: 'T-1', description: 'the backend' })
+    await say(other.a, 'k', { type: 'task_assignment', task_id: 'T-1', description: 'the frontend' })
+    await say(other.b, 'l', { type: 'status_update', task_id: 'T-1', status: 'completed', summary: 'by w-2' })
+    assert.equal((await fleet.store.task('T-1')).state, 'assigned')
+    const theirs = await fleet.store.task('T-1.2')
+    assert.deepEqual(
+      [theirs.holder, theirs.description, theirs.state, theirs.result?.tail],
+      [other.b.session, 'the frontend', 'completed', 'by w-2'],
+    )
+    await say(one.b, 'l', { type: 'status_update', task_id: 'T-1', status: 'completed', summary: 'by w-1' })
+    assert.equal((await fleet.store.task('T-1')).result?.tail, 'by w-1')
+  })
+
+  prove(
+    'a name that is given again is a new attempt where its task has ended, and the same task before',
+    async (fleet) => {
+      const { a, b } = await fleet.channel()
+      const letter = { type: 'task_assignment', task_id: 'daily', description: 'the report' }
+      await say(a, 'k1', letter)
+      await say(a, 'k2', letter)
+      assert.equal((await fleet.store.tasks({})).length, 1)
+      await say(b, 'k1', { type: 'task_completed', task_id: 'daily', summary: 'first' })
+      for (const day of [2, 3, 4, 5]) {
+        await say(a, `d${day}`, letter)
+        await say(b, `d${day}`, { type: 'task_completed', task_id: 'daily', summary: `day ${day}` })
+      }
+      const tasks = await fleet.store.tasks({})
+      assert.deepEqual(
+        tasks.map(({ id, result }) => [id, result?.tail]),
+        [['daily', 'first'], ...[2, 3, 4, 5].map((day) => [`daily.${day}`, `day ${day}`])],
+      )
+    },
+  )
+
+  prove('another text while it is begun is a second task, and the first report is for the first one', async (fleet) => {
+    const { a, b } = await fleet.channel()
+    await say(a, 'k1', { type: 'task_assignment', task_id: 'T', description: 'the first' })
+    await say(b, 'k1', { type: 'acknowledgment', task_id: 'T' })
+    await say(a, 'k2', { type: 'task_assignment', task_id: 'T', description: 'the second' })
+    await say(b, 'k2', { type: 'acknowledgment', task_id: 'T' })
+    const states = async (): Promise<string[]> => (await fleet.store.tasks({})).map(({ state }) => state)
+    assert.deepEqual(await states(), ['accepted', 'accepted'])
+    await say(b, 'k3', { type: 'status_update', task_id: 'T', status: 'done' })
+    assert.deepEqual(await states(), ['completed', 'accepted'])
+    await say(a, 'k3', { type: 'task_cancelled', task_id: 'T' })
+    assert.deepEqual(await states(), ['completed', 'cancelled'])
+  })
+
+  prove('what S2 has moved comes back where it is given again', async (fleet) => {
+    const [one, other] = [await fleet.channel('w-1'), await fleet.channel('w-2')]
+    const letter = { type: 'task_assignment', task_id: 'T', description: 'do it' }
+    await say(one.a, 'k1', letter)
+    await fleet.store.move({ task: 'T', epoch: 1, to: other.b.session, reason: 'silent' })
+    const before = (await unread(one.b)).length
+    await say(one.a, 'k2', letter)
+    const { holder, epoch, priority } = await fleet.store.task('T')
+    assert.deepEqual([holder, epoch, priority], [one.b.session, 3, 'P2'])
+    assert.equal((await letters(other.b)).at(-1)?.type, 'task_revoked')
+    assert.equal((await unread(one.b)).length, before + 1, 'the letter itself is enough')
+    await say(other.b, 'k', { type: 'status_update', task_id: 'T', status: 'done', summary: 'late' })
+    const [late] = await fleet.store.evidence('T')
+    assert.deepEqual([late?.report.epoch, late?.holder], [2, other.b.session])
+  })
+
+  prove('an orchestrator gives a task to another of its workers, and no other’s task', async (fleet) => {
+    const [one, other] = [await fleet.channel('w-1'), await fleet.channel('w-2')]
+    await say(one.a, 'k', { type: 'task_assignment', task_id: 'T', description: 'do it', priority: 'P2' })
+    const letter = { type: 'task_assignment', description: 'do it (reassigned from w-1)', priority: 'P0' }
+    await say(other.a, 'k1', { ...letter, task_id: 'T-reassigned', original_assignee: 'w-1', timeout: 60 })
+    const { holder, epoch, priority, deadline, updatedAt } = await fleet.store.task('T')
+    assert.deepEqual([holder, epoch, priority, deadline], [other.b.session, 2, 'P0', updatedAt + 60_000])
+    assert.equal((await letters(one.b)).at(-1)?.type, 'task_revoked')
+    assert.deepEqual([await letters(one.a), await letters(other.a)], [[], []])
+    await say(other.b, 'k2', { type: 'task_completed', task_id: 'T-reassigned' })
+    assert.equal((await fleet.store.task('T')).state, 'completed')
+    const foreign = await fleet.store.openConversation({
+      roles: { a: 'orchestrator', b: 'tests' },
+      agents: { a: 'another orchestrator', b: 'w-9' },
+      lifetimeMs: LIFETIME_MS,
+    })
+    await say(one.a, 'k9', { type: 'task_assignment', task_id: 'U', description: 'do it' })
+    const text = JSON.stringify({ ...letter, task_id: 'U-reassigned', original_assignee: 'w-1' })
+    await fleet.store.send(sessionId(foreign.id, 'a'), 'k', { text })
+    assert.equal((await fleet.store.task('U')).holder, one.b.session)
+    assert.equal((await fleet.store.task('U-reassigned')).holder, sessionId(foreign.id, 'b'))
+  })
+
+  prove(
+    'which of several workers’ tasks is reassigned the former worker’s name says; else it is a task of its own',
+    async (fleet) => {
+      const [one, two, three] = [await fleet.channel('w-1'), await fleet.channel('w-2'), await fleet.channel('w-3')]
+      for (const { a } of [one, two, three])
+        await say(a, 'k', { type: 'task_assignment', task_id: 'T', description: 'do it' })
+      const letter = { type: 'task_assignment', task_id: 'T-reassigned', description: 'again' }
+      await say(three.a, 'k1', { ...letter, original_assignee: 'W-2' })
+      assert.deepEqual(
+        (await fleet.store.tasks({})).map(({ id, holder }) => [id, holder]),
+        [
+          ['T', one.b.session],
+          ['T.2', three.b.session],
+          ['T.3', three.b.session],
+        ],
+      )
+      await say(two.a, 'k1', letter)
+      assert.equal((await fleet.store.task('T-reassigned')).holder, two.b.session, 'nobody can tell which is meant')
+      assert.equal((await fleet.store.task('T')).holder, one.b.session)
+    },
+  )
 
   prove('the holder’s words move its task', async (fleet) => {
     const { a, b } = await fleet.channel()
@@ -1574,7 +1746,8 @@ function proveLetters(prove: Prove): void {
     await say(one.a, 'k', { type: 'task_assignment', task_id: 'T-1', description: 'do it' })
     const task = await fleet.store.task('T-1')
     await say(other.b, 'k', { type: 'status_update', task_id: 'T-1', status: 'in_progress' })
-    await say(one.a, 'l', { type: 'status_update', task_id: 'T-1', status: 'completed' })
+    await say(other.a, 'l', { type: 'status_update', task_id: 'T-1', status: 'completed' })
+    await say(other.a, 'm', { type: 'task_cancelled', task_id: 'T-1' })
     assert.deepEqual(await fleet.store.task('T-1'), task)
     await fleet.store.move({ task: 'T-1', epoch: task.epoch, to: other.b.session, reason: 'silent' })
     await say(one.b, 'm', { type: 'status_update', task_id: 'T-1', status: 'done', summary: 'late' })
@@ -1583,6 +1756,58 @@ function proveLetters(prove: Prove): void {
     assert.deepEqual([late?.holder, late?.report.result?.tail], [one.b.session, 'late'])
     await say(other.b, 'm', { type: 'status_update', task_id: 'T-1', epoch: task.epoch, status: 'done' })
     assert.equal((await fleet.store.task('T-1')).state, 'assigned', 'a letter that names an epoch is held to it')
+  })
+
+  prove('a worker whose orchestrator gave the task to another says nothing of it', async (fleet) => {
+    const [one, other] = [await fleet.channel('w-1'), await fleet.channel('w-2')]
+    const task = await fleet.task({ holder: other.b.session, createdBy: one.a.session })
+    for (const [key, status] of Object.entries({ k1: 'completed', k2: 'failed', k3: 'cancelled', k4: 'in_progress' }))
+      await say(one.b, key, { type: 'status_update', task_id: task.id, status, summary: 'mine' })
+    assert.deepEqual(await fleet.store.task(task.id), task)
+    assert.deepEqual(await fleet.store.evidence(task.id), [])
+  })
+
+  prove('its giver ends a task, and whoever else has it is told to stop', async (fleet) => {
+    const [one, other] = [await fleet.channel('w-1'), await fleet.channel('w-2')]
+    for (const id of ['T-1', 'T-2', 'T-3']) {
+      await say(one.a, id, { type: 'task_assignment', task_id: id, description: 'do it' })
+      await fleet.store.move({ task: id, epoch: 1, to: other.b.session, reason: 'silent' })
+    }
+    const before = { one: (await letters(one.b)).length, other: (await letters(other.b)).length }
+    await say(one.a, 'k1', { type: 'status_update', task_id: 'T-1', status: 'withdrawn' })
+    await say(one.a, 'k2', { type: 'task_completed', task_id: 'T-2', summary: 'I did it' })
+    await say(one.a, 'k3', { type: 'status_update', task_id: 'T-3', status: 'in_progress' })
+    assert.equal((await fleet.store.task('T-1')).state, 'cancelled')
+    const completed = await fleet.store.task('T-2')
+    assert.deepEqual([completed.state, completed.result?.tail], ['completed', 'its giver says: I did it'])
+    assert.equal((await fleet.store.task('T-3')).state, 'assigned', 'how far it is, its holder says')
+    const told = (await letters(other.b)).slice(before.other)
+    assert.deepEqual(
+      told.map(({ type, task }) => [type, task]),
+      [
+        ['task_revoked', 'T-1'],
+        ['task_revoked', 'T-2'],
+      ],
+    )
+    assert.equal((await letters(one.b)).length, before.one, 'there the message itself is')
+    await say(one.a, 'k4', { type: 'task_cancelled', task_id: 'T-2' })
+    assert.equal((await fleet.store.task('T-2')).state, 'completed', 'an end is an end')
+  })
+
+  prove('a holder may withdraw its task, and one that declines it has failed at it', async (fleet) => {
+    const { a, b } = await fleet.channel()
+    for (const id of ['T-1', 'T-2']) await say(a, id, { type: 'task_assignment', task_id: id, description: 'do it' })
+    await say(b, 'k1', { type: 'status_update', task_id: 'T-1', status: 'cancelled' })
+    assert.equal((await fleet.store.task('T-1')).state, 'cancelled')
+    assert.deepEqual(await fleet.store.incidents({ open: false }), [])
+    await say(b, 'k2', { type: 'status_update', task_id: 'T-2', status: 'declined', reason: 'not my work' })
+    const declined = await fleet.store.task('T-2')
+    assert.deepEqual([declined.state, declined.result?.tail], ['failed', 'declined: not my work'])
+    assert.deepEqual(
+      (await fleet.store.incidents({ open: false })).map(({ kind }) => kind),
+      ['task_failed'],
+    )
+    assert.deepEqual(await letters(a), [], 'its reader has the words themselves')
   })
 
   prove('a worker gives no work, and hostile texts are only texts', async (fleet) => {

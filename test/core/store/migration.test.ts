@@ -1,20 +1,23 @@
 /** A database that an earlier version of S2 left: it is kept as it was before its tables change. */
 import assert from 'node:assert/strict'
-import { mkdirSync, readFileSync, statSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { test } from 'node:test'
 import Database from 'better-sqlite3'
 import { systemClock } from '#runtime/clock.ts'
 import { earlierPath } from '#store/sqlite/backup/keep-earlier.ts'
 import { Ground, refused } from './sqlite-ground.ts'
 
-const FIRST = new URL('../../../services/core/store/sqlite/file/migrations/0001-begin.sql', import.meta.url)
+const MIGRATIONS = new URL('../../../services/core/store/sqlite/file/migrations/', import.meta.url)
 
-/** A database as the first version made it. */
-function makeEarlier(path: string): void {
+/** A database as the version with this schema made it. */
+function makeEarlier(path: string, schema = 1): void {
   const database = new Database(path)
   database.pragma('journal_mode = WAL')
-  database.exec(readFileSync(FIRST, 'utf8'))
-  database.exec("INSERT INTO s2_migrations VALUES (1, '0001-begin.sql', 0)")
+  const names = readdirSync(MIGRATIONS).filter((name) => /^\d/.test(name) && Number(name.slice(0, 4)) <= schema)
+  for (const [index, name] of names.sort().entries()) {
+    database.exec(readFileSync(new URL(name, MIGRATIONS), 'utf8'))
+    database.prepare('INSERT INTO s2_migrations VALUES (?, ?, 0)').run(index + 1, name)
+  }
   database.close()
 }
 
@@ -57,6 +60,38 @@ test('an alert that an earlier version left is still told', async () => {
   await using store = await ground.open()
   const [alert] = await store.claimAlerts(['log'], hour)
   assert.deepEqual([alert?.incident.cause, alert?.incident.outcome, alert?.attempts], ['x', null, 2])
+})
+
+test('tasks that an earlier version left keep their holders: a late report is of an epoch of then', async () => {
+  await using ground = await Ground.make()
+  makeEarlier(ground.path, 6)
+  const [former, present] = ['conv_0123456789abcdef', 'conv_fedcba9876543210']
+  ground.look((database) => {
+    for (const id of [former, present]) {
+      database
+        .prepare(
+          "INSERT INTO conversations VALUES (?, 'o', 'w', 'x', 'x', '2026-01-01T00:00:00', '2999-01-01T00:00:00')",
+        )
+        .run(id)
+      database.prepare("INSERT INTO s2_task_holders VALUES ('T', ?)").run(`${id}/b`)
+    }
+    database
+      .prepare(
+        `INSERT INTO s2_tasks (id, description, priority, state, epoch, holder, original_assignee, lease_seq, moves, created_at, updated_at)
+          VALUES ('T', 'x', 'P2', 'assigned', 3, ?, ?, 0, 2, 1, 1)`,
+      )
+      .run(`${present}/b`, `${former}/b`)
+  })
+  await using store = await ground.open()
+  const text = (summary: string): string => JSON.stringify({ type: 'task_completed', task_id: 'T', summary })
+  await store.send(`${former}/b`, 'k', { text: text('late') })
+  await store.send(`${present}/b`, 'k', { text: text('in time') })
+  assert.equal((await store.task('T')).result?.tail, 'in time')
+  const late = await store.evidence('T')
+  assert.deepEqual(
+    late.map(({ report }) => [report.epoch, report.result?.tail]),
+    [[1, 'late']],
+  )
 })
 
 test('a new database is not copied', async () => {

@@ -11,7 +11,14 @@ import { type SessionId, sessionId } from '#fleet/session-id.ts'
 import { readTaskMessage } from '#fleet/task-messages.ts'
 import { findNeeds } from '#fleet/task-reassignment.ts'
 import { systemClock } from '#runtime/clock.ts'
-import { fromPythonMetadata, fromPythonTime, pythonMetadata, pythonTime } from '#store/sqlite/python/python-format.ts'
+import {
+  fromPythonMetadata,
+  fromPythonTime,
+  microsOfPythonTime,
+  pythonMetadata,
+  pythonTime,
+  pythonTimeOfMicros,
+} from '#store/sqlite/python/python-format.ts'
 import type { Store } from '#store/store.ts'
 import { until } from '../../until.ts'
 import { Ground, type Neighbour, noPython, openChannel, refused } from './sqlite-ground.ts'
@@ -600,6 +607,28 @@ test('malformed rows are passed over, told once, and stop nothing', { skip: noPy
   assert.equal((await store.unacked(b, 0, 100)).length, 6)
 })
 
+test('a table of heartbeats that takes one row a conversation ends no round, and is told once a row', async () => {
+  await using ground = await Ground.make()
+  ground.look((database) =>
+    database.exec(`CREATE TABLE session_status (conversation_id TEXT PRIMARY KEY, session_id TEXT NOT NULL,
+      last_heartbeat TEXT NOT NULL, status TEXT DEFAULT 'active')`),
+  )
+  const store = await ground.open()
+  const { a, b } = await openChannel(store)
+  for (const seq of [1, 2]) {
+    await store.beat([a, b].map((session) => ({ session, host: 'box', incarnation: session, seq, work: 0 })))
+    await store.tend()
+  }
+  const shown = ground.look((database) => database.prepare('SELECT session_id FROM session_status').pluck().all())
+  assert.deepEqual(shown, ['a'], 'the first end has the row')
+  const told = ground.log.records.filter(({ event }) => event.startsWith('malformed row'))
+  assert.deepEqual(
+    told.map(({ fields }) => fields?.row),
+    [b],
+  )
+  await store.send(a, 'k', { text: 'all is well' })
+})
+
 test('rows that no bridge would write stop no round, whatever their ids and values', async () => {
   const letter = JSON.stringify({ type: 'task_assignment', task_id: 'T-0', description: 'x' })
   const message = (id: string, read = '0'): string =>
@@ -644,6 +673,52 @@ test('rows that no bridge would write stop no round, whatever their ids and valu
   }
 })
 
+test('messages with ids that S2 cannot give are told of once, and when they are gone', async () => {
+  const made = await makeGround()
+  await using ground = made.ground
+  let store = await ground.open()
+  const { opened, b } = await openChannel(store)
+  const tend = async (): Promise<void> => {
+    made.pass(1_000)
+    await store.tend()
+  }
+  const incidents = async () =>
+    (await store.incidents({ open: false })).map(({ cause, summary, closedAt }) => ({ cause, summary, closedAt }))
+  const change = (sql: string): void => ground.look((database) => void database.exec(sql))
+  await tend()
+  assert.deepEqual(await incidents(), [])
+  for (const id of [-9, -5, -2])
+    change(`INSERT INTO messages VALUES (${id}, '${opened.id}', 'a', 'b', 'x', '{}', '2026-01-02T03:04:05', 0)`)
+  await tend()
+  await tend()
+  const summary =
+    "3 messages of foreign writers have ids below 1 (-9 to -2): readers of the Python bridge get them, S2's agents do not; write them again without an id, so that the table gives one"
+  assert.deepEqual(await incidents(), [{ cause: 'foreign_rows:messages', summary, closedAt: null }])
+  assert.deepEqual(await store.unacked(b, 0, 10), [])
+  const told = ground.log.records.filter(({ event }) => event.startsWith('malformed row'))
+  assert.deepEqual(
+    told.map(({ fields }) => fields),
+    [{ kind: 'message', row: '-9', count: 3 }],
+  )
+  await store[Symbol.asyncDispose]()
+  store = await ground.open()
+  await tend()
+  assert.equal((await incidents()).length, 1, 'nor again after a restart')
+  await store[Symbol.asyncDispose]()
+  change('UPDATE messages SET read = 1')
+  store = await ground.open()
+  await tend()
+  assert.notEqual((await incidents())[0]?.closedAt, null, 'they were read while nobody looked')
+  change(
+    `INSERT INTO messages VALUES (9007199254740993, '${opened.id}', 'a', 'b', 'x', '{}', '2026-01-02T03:04:05', 0)`,
+  )
+  await tend()
+  assert.match(
+    (await incidents())[1]?.summary ?? '',
+    /^1 message .* an id above 9007199254740991 \(9007199254740993\):/,
+  )
+})
+
 test('a row with an odd id does not wake the watchers in every round', async () => {
   const made = await makeGround()
   await using ground = made.ground
@@ -685,6 +760,10 @@ test('Python and we write at the same time, and neither loses anything', { skip:
 
 test('times and metadata are written as Python writes them', () => {
   assert.equal(pythonTime(Date.UTC(2026, 10, 21, 8, 5, 9, 7)), '2026-11-21T08:05:09.007000')
+  assert.equal(pythonTimeOfMicros(Date.UTC(2026, 10, 21, 8, 5, 9, 7) * 1000 + 42), '2026-11-21T08:05:09.007042')
+  assert.equal(microsOfPythonTime('2026-11-21T08:05:09.007042'), Date.UTC(2026, 10, 21, 8, 5, 9, 7) * 1000 + 42)
+  assert.equal(microsOfPythonTime('2026-11-21T08:05:09'), Date.UTC(2026, 10, 21, 8, 5, 9) * 1000)
+  assert.equal(microsOfPythonTime('now'), null)
   assert.equal(fromPythonTime('2026-11-21T08:05:09.007123'), Date.UTC(2026, 10, 21, 8, 5, 9, 7))
   assert.equal(fromPythonTime('2026-11-21T08:05:09'), Date.UTC(2026, 10, 21, 8, 5, 9))
   for (const text of ['', 'now', '2026-13-45T99:99:99', 7, null, undefined]) assert.equal(fromPythonTime(text), null)

@@ -148,7 +148,7 @@ test('refused beside anybody who has it open; he is named, and nothing is change
   const inUse = await refused('unavailable', restore(ground, backup))
   assert.match(
     inUse.message,
-    new RegExp(`bridge\\.db is in use by \\S+ \\(pid ${idle.process.pid}\\); nothing was changed`),
+    new RegExp(`bridge\\.db is in use by \\S+ \\S+ \\(pid ${idle.process.pid}\\); nothing was changed`),
   )
   idle.say({ lock: false })
   await idle.hear()
@@ -386,6 +386,27 @@ test('an epoch that was given fences again, and who held a task then does not ho
       await store.report(b, { task: 'moved', epoch: leased.get('moved') ?? 0, ...report })
     })
   }
+})
+
+test('a conversation goes on to mean what it meant by the name of a task, and late reports keep their epoch', async () => {
+  await using ground = await Ground.make()
+  const [one, other] = await using(ground, async (store) => [
+    await openChannel(store),
+    await openChannel(store, 's2-worker-2'),
+  ])
+  const say = (from: SessionId, key: string, fields: object) =>
+    using(ground, (store) => store.send(from, key, { text: JSON.stringify(fields) }))
+  await say(one.a, 'k', { type: 'task_assignment', task_id: 'T', description: 'the first' })
+  const backup = await backUp(ground)
+  await say(other.a, 'k', { type: 'task_assignment', task_id: 'T-reassigned', description: 'the first' })
+  await using(ground, (store) => store.move({ task: 'T', epoch: 2, to: one.b, reason: 'by_hand' }))
+  await restore(ground, backup)
+  await say(other.b, 'l', { type: 'task_completed', task_id: 'T-reassigned', summary: 'late' })
+  const late = await using(ground, (store) => store.evidence('T'))
+  assert.deepEqual(
+    late.map(({ holder, report }) => [holder, report.epoch]),
+    [[other.b, 2]],
+  )
 })
 
 test('killed at any moment, it leaves the former one or the restored one, each whole', async () => {

@@ -1,6 +1,16 @@
 /** Group commit: what one transaction takes in, what locks, full and failing disks, crashes and rivals do to it. */
 import assert from 'node:assert/strict'
-import { mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -8,6 +18,8 @@ import Database from 'better-sqlite3'
 import { AUDIT_ROOT, auditHash } from '#fleet/audit.ts'
 import { hashedEntryOf } from '#fleet/chain-check.ts'
 import { S2Error } from '#fleet/errors.ts'
+import type { StoreTrouble } from '#fleet/store-trouble.ts'
+import type { Task } from '#fleet/task.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
 import { NewMessageNotifier } from '#store/sqlite/changes/new-message-notifier.ts'
@@ -15,6 +27,8 @@ import { DatabaseWriter } from '#store/sqlite/database-writer.ts'
 import { prepare, SqliteConnection } from '#store/sqlite/file/connection.ts'
 import { identify } from '#store/sqlite/file/database-path.ts'
 import { GroupCommit } from '#store/sqlite/file/group-commit.ts'
+import { openSqliteStore } from '#store/sqlite/open-sqlite-store.ts'
+import { PythonReaders } from '#store/sqlite/python/python-readers.ts'
 import { MalformedRows } from '#store/sqlite/tables/malformed-rows.ts'
 import { openTables } from '#store/sqlite/tables/tables.ts'
 import type { Store } from '#store/store.ts'
@@ -193,9 +207,10 @@ test('a database locked for a second delays its writers, not the event loop', as
   assert.equal((await store.unacked(b, 0, 10)).length, 1)
 })
 
+/** Five seconds of patience pass in one tenth of the time. */
+const hasty = { ...systemClock, now: () => systemClock.now() * 10 }
+
 test('a database that stays locked is given up, with nothing written', async () => {
-  // five seconds of patience pass in one tenth of the time
-  const hasty = { ...systemClock, now: () => systemClock.now() * 10 }
   await using ground = await Ground.make({ clock: hasty })
   const store = await ground.open()
   const { a, b } = await openChannel(store)
@@ -204,13 +219,95 @@ test('a database that stays locked is given up, with nothing written', async () 
   locker.say({})
   await locker.hear()
   const error = await refused('unavailable', store.send(a, 'k', { text: 'never' }))
-  assert.match(error.message, /stayed locked for 5 s/)
+  assert.match(
+    error.message,
+    new RegExp(`locked for \\d[.\\d]*s by \\S+ sqlite-locker\\.ts \\(pid ${locker.process.pid}\\)$`),
+  )
   assert.match(error.next ?? '', /nothing was written/)
   locker.say({})
   await locker.hear()
   assert.deepEqual(await store.unacked(b, 0, 10), [])
   await store.send(a, 'k', { text: 'now' })
   assert.equal((await store.unacked(b, 0, 10)).length, 1)
+})
+
+test('a locked database names who holds it, a stopped one as stopped, and refuses the next at once', async () => {
+  const troubles: (StoreTrouble | null)[] = []
+  await using ground = await Ground.make({ clock: hasty, onTrouble: (trouble) => troubles.push(trouble) })
+  const store = await ground.open()
+  const { a } = await openChannel(store)
+  await store.tend()
+  const locker = await ground.startScript(new URL('./sqlite-locker.ts', import.meta.url), ground.path)
+  await locker.hear()
+  locker.say({})
+  await locker.hear()
+  const { pid } = locker.process
+  assert.ok(pid !== undefined)
+  process.kill(pid, 'SIGSTOP')
+  await until('it is stopped', () => /State:\tT/.test(readFileSync(`/proc/${pid}/status`, 'utf8')))
+  const first = await refused('unavailable', store.send(a, 'k', { text: 'never' }))
+  assert.match(first.message, new RegExp(`sqlite-locker\\.ts \\(pid ${pid}, stopped\\)$`))
+  assert.match(first.next ?? '', new RegExp(`kill -CONT ${pid}\\).*nothing was written`))
+  await until('the next does not wait anew for what the first has waited for', async () => {
+    const began = hasty.now()
+    await refused('unavailable', store.send(a, 'k', { text: 'nor this' }))
+    return hasty.now() - began < 2_500
+  })
+
+  const ticks = new Set<string>()
+  for (let round = 0; round < 3; round += 1) {
+    await store.tend()
+    ticks.add((await store.pulses(0)).tick)
+  }
+  assert.equal(ticks.size, 3, 'rounds go on')
+  const [told] = troubles
+  assert.deepEqual([troubles.length, told?.kind, told?.next], [1, 'locked', (await store.pulses(0)).trouble?.next])
+  assert.match(told?.message ?? '', new RegExp(`locked for more than 5s by .*\\(pid ${pid}, stopped\\)$`))
+  const [shown] = await store.incidents({ open: true })
+  assert.deepEqual([shown?.cause, shown?.kind], ['database:locked', 'database'])
+  assert.match(shown?.summary ?? '', new RegExp(`pid ${pid}, stopped.*kill -CONT ${pid}`))
+
+  process.kill(pid, 'SIGCONT')
+  locker.say({})
+  await locker.hear()
+  await store.tend()
+  assert.deepEqual([troubles.length, troubles[1], (await store.pulses(0)).trouble], [2, null, null])
+  assert.deepEqual(await store.incidents({ open: true }), [])
+  await until('the incident is kept', async () => (await store.incidents({ open: false })).length === 1)
+  const [kept] = await store.incidents({ open: false })
+  assert.match(kept?.outcome ?? '', /^it can be written to again, after /)
+  assert.ok((kept?.openedAt ?? 0) < (kept?.closedAt ?? 0))
+  await verifyChain(store)
+})
+
+test('renewals of leases are taken while the database is locked, and written after', async () => {
+  await using ground = await Ground.make({ clock: hasty })
+  const store = await ground.open()
+  const { a, b } = await openChannel(store)
+  const task = { description: 'x', priority: 'P1', role: null, holder: b, deadline: null, createdBy: a } as const
+  for (const id of ['t1', 't2']) await store.addTask({ ...task, id })
+  const lease = await store.leaseTask(b, 'life')
+  assert.equal(lease?.id, 't1')
+  const renewal = (id: string, epoch: number, progress: string): Promise<Task> =>
+    store.report(b, { task: id, epoch, state: 'in_progress', progress, result: null })
+  const locker = await ground.startScript(new URL('./sqlite-locker.ts', import.meta.url), ground.path)
+  await locker.hear()
+  locker.say({})
+  await locker.hear()
+  await refused('unavailable', store.send(a, 'k', { text: 'the lock is met' }))
+  for (const progress of ['one', 'two', 'three']) {
+    await store.tend()
+    assert.equal((await renewal('t1', 1, progress)).progress, progress)
+  }
+  await refused('stale_epoch', renewal('t1', 2, 'of another epoch'))
+  await refused('not_found', renewal('unknown', 1, 'of another task'))
+  assert.equal((await store.task('t1')).progress, null)
+  locker.say({})
+  await locker.hear()
+  await store.tend()
+  const written = await store.task('t1')
+  assert.deepEqual([written.progress, written.state, written.leaseSeq], ['three', 'in_progress', lease.leaseSeq + 1])
+  await verifyChain(store)
 })
 
 /** Whether a small disk can be made here; else why not. */
@@ -259,6 +356,106 @@ test('a full disk refuses writes, lets reads go on, loses nothing, and heals by 
       assert.equal((await store.unacked(b, 0, 10_000)).length, answered.length + 1)
       assert.deepEqual(broken, [])
       await verifyChain(store)
+    } finally {
+      await store[Symbol.asyncDispose]()
+    }
+  } finally {
+    runTool('umount', '-l', folder)
+  }
+})
+
+test('a store to which nobody writes finds out that its disk is full, tells it, and that it is over; beats and leases go on', async (context) => {
+  await using ground = await Ground.make()
+  const folder = join(ground.folder, 'small')
+  mkdirSync(folder)
+  const why = whyNoSmallDisk(folder)
+  if (why !== false) return context.skip(why)
+  try {
+    const troubles: (StoreTrouble | null)[] = []
+    const small = new Ground(folder, { clock: hasty, onTrouble: (trouble) => troubles.push(trouble) })
+    const store = await small.open('write', join(folder, 'bridge.db'))
+    try {
+      const { b } = await openChannel(store)
+      const task = { description: 'x', priority: 'P1', role: null, deadline: null, createdBy: null } as const
+      await store.addTask({ ...task, id: 't1', holder: b })
+      await store.leaseTask(b, 'life')
+      await store.tend()
+      const ballast = openSync(join(folder, 'ballast'), 'w')
+      assert.throws(() => writeFileSync(ballast, Buffer.alloc(2 * 1024 * 1024)), { code: 'ENOSPC' })
+      closeSync(ballast)
+      await until('it is told', async () => {
+        await store.tend()
+        return troubles.length > 0
+      })
+      assert.deepEqual(
+        [troubles[0]?.kind, troubles[0]?.message],
+        ['full', `the disk that holds ${folder}/bridge.db is full`],
+      )
+      assert.match(troubles[0]?.next ?? '', /free some space/)
+      const ticks = new Set<string>()
+      for (let seq = 1; seq < 100; seq += 1) {
+        await store.beat([{ session: b, host: 'h', incarnation: 'i', seq, work: 0 }])
+        await store.tend()
+        const { tick, pulses, trouble } = await store.pulses(0)
+        ticks.add(tick)
+        assert.deepEqual([pulses.at(-1)?.seq, trouble?.kind], [seq, 'full'])
+      }
+      assert.equal(ticks.size, 99)
+      await store.report(b, { task: 't1', epoch: 1, state: 'in_progress', progress: 'no room', result: null })
+      rmSync(join(folder, 'ballast'))
+      await until('it is over', async () => {
+        await store.tend()
+        return troubles.length > 1
+      })
+      assert.equal(troubles[1], null)
+      await until('the renewal is written', async () => (await store.task('t1')).progress === 'no room')
+      await until('the incident is kept', async () => (await store.incidents({ open: false })).length === 1)
+    } finally {
+      await store[Symbol.asyncDispose]()
+    }
+  } finally {
+    runTool('umount', '-l', folder)
+  }
+})
+
+/** A disk of its own, which an error makes read-only; else why there is none. */
+function whyNoFragileDisk(image: string, folder: string): string | false {
+  if (process.getuid?.() !== 0) return 'only root can mount a disk'
+  const made = `dd if=/dev/zero of=${image} bs=1M count=24 && mkfs.ext4 -q ${image} && mount -o loop ${image} ${folder}`
+  const { status, stderr } = runTool('sh', '-c', made)
+  return status === 0 ? false : `no disk can be made here: ${stderr}`
+}
+
+test('a file system that becomes read-only breaks the store and is named, also at the next start; no file is deleted', async (context) => {
+  await using ground = await Ground.make()
+  const folder = join(ground.folder, 'fragile')
+  mkdirSync(folder)
+  const why = whyNoFragileDisk(join(ground.folder, 'image'), folder)
+  if (why !== false) return context.skip(why)
+  try {
+    const broken: Error[] = []
+    const fragile = new Ground(folder, { clock: hasty, onBroken: (error) => broken.push(error) })
+    const path = join(folder, 'bridge.db')
+    const store = await fragile.open('write', path)
+    try {
+      await openChannel(store)
+      await store.tend()
+      const { status, stderr } = runTool('mount', '-o', 'remount,abort', folder)
+      if (status !== 0) return context.skip(`no error of a disk can be made here: ${stderr}`)
+      await until('the store is broken, though nobody writes to it', async () => {
+        await store.tend().catch(() => undefined)
+        return broken.length > 0
+      })
+      const message = `the file system that holds ${path} is read-only`
+      assert.equal(broken[0]?.message, message)
+      assert.match((broken[0] as S2Error).next ?? '', /remount,rw/)
+      assert.ok(existsSync(join(folder, 'liveness.db')))
+      assert.deepEqual(
+        fragile.log.records.filter(({ event }) => event.includes('damaged')),
+        [],
+      )
+      const again = await refused('unavailable', openSqliteStore(path, fragile.parts))
+      assert.equal(again.message, message)
     } finally {
       await store[Symbol.asyncDispose]()
     }
@@ -336,7 +533,7 @@ test('a conversation whose commit failed is not known, and the next one is', asy
   prepare(connection, 'FULL', 'leave')
   const file = identify(ground.path)
   assert.ok(file)
-  const tables = openTables(connection, file, systemClock, new MalformedRows(recordingLog()))
+  const tables = openTables(connection, file, systemClock, new MalformedRows(recordingLog()), new PythonReaders())
   const source = { current: () => tables, demand: () => tables, look: () => null, settle: async () => undefined }
   const tail = new NewMessageNotifier(
     () => null,

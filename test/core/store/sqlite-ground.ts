@@ -163,3 +163,32 @@ export function runTool(tool: string, ...args: readonly string[]): SpawnSyncRetu
 /** Why tests that speak with the Python bridge cannot run here; false where they can. */
 export const noPython: string | false =
   runTool('python3', '-c', 'import sqlite3').status === 0 ? false : 'there is no python3 with sqlite3 here'
+
+const isRoot = process.getuid?.() === 0
+
+/** Opens as a user for whom the modes of files count. Root is one without its power over files, save to read this checkout. */
+export function openWithoutRights(path: string, mode: 'write' | 'read' = 'write'): string {
+  const [command = '', ...args] = [
+    ...(isRoot ? ['setpriv', '--bounding-set=-dac_override'] : []),
+    ...s2(OPEN, path, mode),
+  ]
+  const { stdout, stderr, error } = spawnSync(command, args, { encoding: 'utf8' })
+  if (error !== undefined) throw error
+  return stdout + stderr
+}
+
+/** A command that opens a store, does what `then` does with `store`, and says `opened` or its refusal. */
+export function s2(then: string, path: string, mode: 'write' | 'read' = 'write'): string[] {
+  const script = `
+    import { openSqliteStore } from '#store/sqlite/open-sqlite-store.ts'
+    const log = { error() {}, warn() {}, info() {}, debug() {}, async end() {} }
+    const { now, sleep } = { now: () => 0, sleep: async () => {} }
+    const parts = { clock: { now, wall: () => Date.now(), sleep }, chance: () => 0, log }
+    await openSqliteStore(process.argv[1], parts, process.argv[2]).then(
+      async (store) => { ${then} },
+      (error) => console.log(error.code + ': ' + error.message + ' → ' + error.next),
+    )`
+  return [process.execPath, '--input-type=module', '-e', script, path, mode]
+}
+
+const OPEN = "console.log('opened')"

@@ -6,6 +6,7 @@ import { test } from 'node:test'
 import type { Beat, ObservedBeat, ObservedBeats } from '#fleet/beat.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import type { AgentVerdict } from '#fleet/verdict.ts'
+import { systemClock } from '#runtime/clock.ts'
 import type { Store } from '#store/store.ts'
 import { Ground, openChannel, refused, runTool } from './sqlite-ground.ts'
 
@@ -101,6 +102,26 @@ test('the file of beats may be deleted at any time: cursors go on, and beats com
   const again = await awaitPulses(observer, cursor)
   assert.deepEqual(seqs(again.pulses), [2])
   assert.ok(again.cursor > cursor)
+})
+
+test('the file of beats is made anew by a clock that was set back: observers hear on', async () => {
+  let backMs = 0
+  await using ground = await Ground.make({ clock: { ...systemClock, wall: () => systemClock.wall() - backMs } })
+  const store = await ground.open()
+  const { b } = await openChannel(store)
+  const observer = await ground.open('read')
+  await store.beat([beat(b, 1)])
+  let { cursor } = await awaitPulses(observer, 0)
+  backMs = 3_600_000
+  for (const suffix of ['', '-wal', '-shm']) rmSync(join(ground.folder, `liveness.db${suffix}`), { force: true })
+  for (let seq = 2; seq < 5; seq += 1) {
+    await store.beat([beat(b, seq)])
+    for (const each of [store, observer]) {
+      const heard = await awaitPulses(each, cursor)
+      assert.deepEqual(seqs(heard.pulses), [seq])
+      if (each === observer) cursor = heard.cursor
+    }
+  }
 })
 
 test('the log of beats may be removed at any time: other programs go on hearing them', async () => {

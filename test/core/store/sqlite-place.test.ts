@@ -1,6 +1,5 @@
 /** Where a database may lie and what it may hold: each refusal on a real file, which stays as it was. */
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
 import {
   chmodSync,
   mkdirSync,
@@ -17,12 +16,11 @@ import { test } from 'node:test'
 import Database from 'better-sqlite3'
 import { S2Error } from '#fleet/errors.ts'
 import { demandLocalDisk } from '#store/sqlite/file/database-path.ts'
-import { Ground, noPython, openChannel, refused } from './sqlite-ground.ts'
+import { Ground, noPython, openChannel, openWithoutRights, refused } from './sqlite-ground.ts'
 
 const MIGRATIONS = readdirSync(new URL('../../../services/core/store/sqlite/file/migrations', import.meta.url))
   .filter((name) => /^\d/.test(name))
   .sort()
-const isRoot = process.getuid?.() === 0
 
 function make(path: string, sql: string): void {
   const database = new Database(path)
@@ -174,7 +172,7 @@ test('the database of the older scripts is refused, and left as it is', async ()
     const error = await refused('invalid', ground.open(mode))
     assert.match(error.message, /older protocol scripts/)
     assert.match(error.message, new RegExp(ground.path))
-    assert.match(error.next ?? '', /S2_STORE=sqlite:/)
+    assert.match(error.next ?? '', /S2_STORE=sqlite:\S+s2-bridge\.db s2 import \S+bridge\.db shows what would be taken/)
   }
   assert.deepEqual(readFileSync(ground.path), before)
 })
@@ -188,7 +186,37 @@ test('a database of something else is refused, and left as it is', async () => {
   assert.deepEqual(readFileSync(ground.path), before)
   const other = join(ground.folder, 'other.db')
   make(other, 'CREATE TABLE messages (id INTEGER PRIMARY KEY, body TEXT)')
-  assert.match((await refused('invalid', ground.open('write', other))).message, /messages has no conversation_id/)
+  const lacking = await refused('invalid', ground.open('write', other))
+  assert.match(lacking.message, /messages has no conversation_id/)
+  assert.doesNotMatch(lacking.next ?? '', /s2 import/)
+  const older = join(ground.folder, 'older.db')
+  make(
+    older,
+    `CREATE TABLE conversations (id TEXT PRIMARY KEY, session_a_role TEXT, session_b_role TEXT, session_a_token TEXT,
+       session_b_token TEXT, created_at TEXT, expires_at TEXT);
+     CREATE TABLE messages (id INTEGER PRIMARY KEY, conversation_id TEXT, from_session TEXT, to_session TEXT, message TEXT,
+       timestamp TEXT, read INTEGER)`,
+  )
+  const old = await refused('invalid', ground.open('write', older))
+  assert.match(old.message, /its table messages has no metadata/)
+  assert.match(old.next ?? '', /S2_STORE=sqlite:\S+s2-older\.db s2 import \S+older\.db/, 'an older bridge made it')
+})
+
+test('a table of another bridge that demands more than S2 gives is refused before anything is written', async () => {
+  await using ground = await Ground.make()
+  const status = (more: string): string =>
+    `CREATE TABLE session_status (conversation_id TEXT NOT NULL, session_id TEXT NOT NULL, status TEXT NOT NULL,
+      last_heartbeat TEXT NOT NULL, ${more}, PRIMARY KEY (conversation_id, session_id))`
+  make(ground.path, status('host TEXT NOT NULL'))
+  const before = readFileSync(ground.path)
+  for (const mode of ['write', 'read'] as const) {
+    const error = await refused('invalid', ground.open(mode))
+    assert.match(error.message, /its table session_status demands host, which S2 does not know/)
+  }
+  assert.deepEqual(readFileSync(ground.path), before)
+  const harmless = join(ground.folder, 'harmless.db')
+  make(harmless, status("host TEXT NOT NULL DEFAULT '', note TEXT"))
+  await ground.open('write', harmless)
 })
 
 test('a file that is no database is refused, and left as it is', async () => {
@@ -266,23 +294,6 @@ test('a file system that is no local disk is refused by name', async () => {
   }
 })
 
-/** Opens as a user for whom the modes of files count. Root is one without its power to write, so that it reads this checkout wherever that lies. */
-function openWithoutRights(path: string): string {
-  const script = `
-    import { openSqliteStore } from '#store/sqlite/open-sqlite-store.ts'
-    const log = { error() {}, warn() {}, info() {}, debug() {}, async end() {} }
-    const parts = { clock: { now: () => 0, wall: () => 0, sleep: async () => {} }, chance: () => 0, log }
-    await openSqliteStore(process.argv[1], parts).then(
-      () => console.log('opened'),
-      (error) => console.log(error.code + ': ' + error.message + ' → ' + error.next),
-    )`
-  const node = [process.execPath, '--input-type=module', '-e', script, path]
-  const [command = '', ...args] = isRoot ? ['setpriv', '--bounding-set=-dac_override', ...node] : node
-  const { stdout, stderr, error } = spawnSync(command, args, { encoding: 'utf8' })
-  if (error !== undefined) throw error
-  return stdout + stderr
-}
-
 test('a folder and a file that this user cannot write are refused', async () => {
   await using ground = await Ground.make()
   await (await ground.open())[Symbol.asyncDispose]()
@@ -297,9 +308,10 @@ test('a folder and a file that this user cannot write are refused', async () => 
   )
   chmodSync(ground.folder, 0o777)
   chmodSync(ground.path, 0o444)
-  if (isRoot)
-    assert.match(openWithoutRights(ground.path), /^forbidden: the database .* may not be written by this user → /)
-  else assert.match((await refused('forbidden', ground.open())).message, /may not be written/)
+  assert.match(
+    openWithoutRights(ground.path),
+    /^forbidden: the database .* may not be written by its owner, user .* \(mode 444\) → chmod u\+rw /,
+  )
   rmSync(ground.path)
   assert.equal(openWithoutRights(ground.path), 'opened\n')
 })

@@ -142,6 +142,13 @@ export class MemoryConversations implements ConversationTokens {
     })
   }
 
+  disown(session: SessionId): void {
+    const { conversation, side } = parseSession(session)
+    const kept = this.#demand(conversation)
+    const agents = Object.freeze({ ...kept.conversation.agents, [side]: session })
+    kept.conversation = Object.freeze({ ...kept.conversation, agents })
+  }
+
   /** The agent and the role of a session, also after its conversation has ended; null where there is none. */
   endOf(session: SessionId): { readonly agent: string; readonly role: string } | null {
     const { conversation, side } = parseSession(session)

@@ -62,8 +62,9 @@ export class MemoryLiveness {
   }
 
   pulses(after: number): ObservedBeats {
-    const isNews = after < this.#version
-    const pulses = isNews ? [...this.#pulses.values()].filter(({ version }) => version > after) : []
+    const start = after > this.#version ? 0 : after
+    const isNews = start < this.#version
+    const pulses = isNews ? [...this.#pulses.values()].filter(({ version }) => version > start) : []
     return { pulses, contests: [...this.#contests.values()], cursor: this.#version, tick: String(this.#ticks) }
   }
 

@@ -10,6 +10,7 @@ import {
   type Message,
   type MessageDraft,
   type StoredMessage,
+  type WaitingMessage,
 } from '#fleet/message.ts'
 import { conversationOf, parseSession, partnerOf, type SessionId, sessionId } from '#fleet/session-id.ts'
 import { Speakers } from '#fleet/speakers.ts'
@@ -178,6 +179,17 @@ class MemoryStore implements Omit<Store, TableVerb> {
     this.#demandOpen()
     parseSession(reader)
     return this.#tables.messages.unacked(reader, after, limit)
+  }
+
+  async waiting(reader: SessionId, after: number, limit: number): Promise<WaitingMessage[]> {
+    this.#demandOpen()
+    parseSession(reader)
+    return this.#tables.messages.waiting(reader, after, limit)
+  }
+
+  async newest(): Promise<number> {
+    this.#demandOpen()
+    return this.#tables.messages.newest()
   }
 
   async *mail(reader: SessionId, after: number, signal: AbortSignal): AsyncGenerator<readonly StoredMessage[]> {

@@ -7,6 +7,8 @@ import {
   type MessageDraft,
   READ_MAX,
   type StoredMessage,
+  type WaitingMessage,
+  waitingMessageOf,
 } from '#fleet/message.ts'
 import { partnerOf, type SessionId } from '#fleet/session-id.ts'
 import type { Clock } from '#runtime/clock.ts'
@@ -57,6 +59,15 @@ export class MemoryMessages {
   remember(from: SessionId, key: string, draft: MessageDraft, message: Message): void {
     const { text, action = null, files = [] } = draft
     this.#sent.set(`${from} ${key}`, { draft: { text, action, files: [...files] }, message })
+  }
+
+  waiting(reader: SessionId, after: number, limit: number): WaitingMessage[] {
+    const ids = [...(this.#waiting.get(reader) ?? [])].filter((id) => id > after).slice(0, limit)
+    return ids.flatMap((id) => this.#all[id - 1] ?? []).map(waitingMessageOf)
+  }
+
+  newest(): number {
+    return this.#all.length
   }
 
   unacked(reader: SessionId, after: number, limit: number): StoredMessage[] {

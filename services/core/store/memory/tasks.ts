@@ -1,9 +1,9 @@
 import type { AuditedAct } from '#fleet/audit.ts'
-import { applyTaskMessage, beginForeignTask, taskOfMessage } from '#fleet/foreign-tasks.ts'
+import { takeTaskMessage } from '#fleet/foreign-messages.ts'
 import type { NewIncident } from '#fleet/incident.ts'
 import type { Message } from '#fleet/message.ts'
 import { failureIncident, type Refusal, type Step } from '#fleet/ownership-decision.ts'
-import { parseSession, type SessionId } from '#fleet/session-id.ts'
+import { conversationOf, parseSession, type SessionId } from '#fleet/session-id.ts'
 import {
   checkSameTask,
   checkTask,
@@ -28,8 +28,10 @@ import {
 } from '#fleet/task-ownership.ts'
 import { applyReport, isSameReport } from '#fleet/task-reports.ts'
 import type { Clock } from '#runtime/clock.ts'
+import { ForeignTasks } from '../foreign-task-view.ts'
 import type { LateReport, TaskFilter } from '../store.ts'
 import type { MemoryConversations } from './conversations.ts'
+import { MemoryTaskNames } from './task-names.ts'
 
 /** What else happens together with a change of a task. */
 export interface Effects {
@@ -47,13 +49,25 @@ export class MemoryTasks {
   readonly #all = new Map<string, Task>()
   readonly #open = new Map<string, Task>()
   readonly #evidence = new Map<string, LateReport[]>()
-  /** All who hold or held each task. */
-  readonly #holders = new Map<string, Set<SessionId>>()
+  /** All who hold or held each task, with the epoch in which they did last. */
+  readonly #holders = new Map<string, Map<SessionId, number>>()
+  readonly #names = new MemoryTaskNames()
+  readonly #foreign: ForeignTasks
 
   constructor(conversations: MemoryConversations, clock: Clock, effects: Effects) {
     this.#conversations = conversations
     this.#clock = clock
     this.#effects = effects
+    this.#foreign = new ForeignTasks({
+      find: (id) => this.#all.get(id),
+      withName: (name, conversation) => this.#names.withName(name, conversation),
+      namesOf: (conversation, task) => this.#names.namesOf(conversation, task),
+      holdersOf: (task) => [...(this.#holders.get(task)?.keys() ?? [])],
+      heldEpoch: (task, session) => this.#holders.get(task)?.get(session) ?? null,
+      endOf: (session) => conversations.endOf(session),
+      hasOtherOfRole: (role, conversation) =>
+        conversations.live().some(({ id, roles }) => id !== conversation && roles.b === role),
+    })
   }
 
   /** Throws `not_found`. */
@@ -128,15 +142,13 @@ export class MemoryTasks {
   absorb({ from, text }: Message): void {
     const taskMessage = readTaskMessage(text)
     if (taskMessage === null) return
-    const known = this.#all.get(taskMessage.task)
-    const now = this.#clock.wall()
-    const wanted = taskOfMessage(from, taskMessage, now)
-    if (known === undefined && wanted !== null) this.#write(beginForeignTask(this.#ofItsRole(wanted), now))
-    if (known === undefined || !this.#hasHeld(known.id, from)) return
-    const outcome = applyTaskMessage(known, from, taskMessage, now)
-    if (outcome === null) return
-    if (outcome.refusal === null) this.#write(outcome)
-    else this.#keepLateReport(outcome)
+    for (const { decision, name } of takeTaskMessage(this.#foreign, from, taskMessage, this.#clock.wall())) {
+      if (decision.refusal !== null) this.#keepLateReport(decision)
+      else {
+        this.#write(decision)
+        if (name !== null) this.#names.note({ conversation: conversationOf(from), name, task: decision.task.id })
+      }
+    }
   }
 
   evidence(task: string): LateReport[] {
@@ -150,6 +162,7 @@ export class MemoryTasks {
       this.#all.delete(id)
       this.#evidence.delete(id)
       this.#holders.delete(id)
+      this.#names.forget(id)
     }
     return old.length
   }
@@ -172,30 +185,29 @@ export class MemoryTasks {
   #write({ task, messages, act, failure }: Step): Task {
     const kept = freeze(task)
     this.#all.set(kept.id, kept)
-    if (kept.holder !== null) this.#noteHolder(kept.id, kept.holder)
+    if (kept.holder !== null) this.#noteHolder(kept, kept.holder)
     if (isOpen(kept.state)) this.#open.set(kept.id, kept)
     else this.#open.delete(kept.id)
-    for (const message of messages) this.#effects.send(message)
+    for (const message of messages) this.#effects.send(this.#inWords(message))
     if (act !== null) this.#effects.audit(act)
     if (failure !== undefined) this.#effects.tell(failureIncident(failure, this.#nameOf(failure.holder)))
     return kept
   }
 
-  /** A task that names no role gets that of the session it was given to, so that it moves to agents of that role only. */
-  #ofItsRole(wanted: NewTask): NewTask {
-    const role =
-      wanted.role ?? (wanted.holder === null ? null : (this.#conversations.endOf(wanted.holder)?.role ?? null))
-    return { ...wanted, role }
+  /** With the name of whoever had the task first, where a message tells of that. */
+  #inWords({ to, taskMessage }: AddressedTaskMessage): AddressedTaskMessage {
+    if (taskMessage.type !== 'task_assignment') return { to, taskMessage }
+    const { originalAssignee } = this.task(taskMessage.task)
+    return { to, taskMessage: { ...taskMessage, originalAssignee: this.#foreign.nameOf(originalAssignee) } }
   }
 
   #nameOf(session: SessionId | null): string | null {
     return session === null ? null : (this.#conversations.endOf(session)?.agent ?? session)
   }
 
-  #noteHolder(task: string, holder: SessionId): void {
-    const holders = this.#holders.get(task)
-    if (holders === undefined) this.#holders.set(task, new Set([holder]))
-    else holders.add(holder)
+  #noteHolder({ id, epoch }: Task, holder: SessionId): void {
+    const holders = this.#holders.get(id) ?? new Map<SessionId, number>()
+    this.#holders.set(id, holders.set(holder, epoch))
   }
 
   #keepLateReport({ evidence, act }: Refusal): void {

@@ -5,7 +5,14 @@ import type { Beat, ObservedBeats } from '#fleet/beat.ts'
 import type { Conversation, NewConversation, OpenedConversation } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { Alert, Incident, NewIncident } from '#fleet/incident.ts'
-import type { Mark, Message, MessageDraft, StoredMessage } from '#fleet/message.ts'
+import {
+  type Mark,
+  type Message,
+  type MessageDraft,
+  type StoredMessage,
+  type WaitingMessage,
+  waitingMessageOf,
+} from '#fleet/message.ts'
 import { conversationOf, type SessionId } from '#fleet/session-id.ts'
 import type { Move, NewTask, Report, Task, TaskEnding } from '#fleet/task.ts'
 import type { AgentVerdict } from '#fleet/verdict.ts'
@@ -229,6 +236,22 @@ class Remote implements RemoteStore {
 
   async unacked(reader: SessionId, after: number, limit: number): Promise<StoredMessage[]> {
     return await this.#ask('unacked', { reader, after, limit }, reader)
+  }
+
+  /** A bridge is asked for the whole messages: it may be older than this verb. */
+  async waiting(reader: SessionId, after: number, limit: number): Promise<WaitingMessage[]> {
+    const found: WaitingMessage[] = []
+    for (let last = after, isMore = true; isMore && found.length < limit; ) {
+      const page = await this.unacked(reader, last, limit - found.length)
+      found.push(...page.map(waitingMessageOf))
+      last = page.at(-1)?.id ?? last
+      isMore = page.length > 0
+    }
+    return found
+  }
+
+  async newest(): Promise<number> {
+    return await this.#ask('newest', {})
   }
 
   async *mail(reader: SessionId, after: number, signal: AbortSignal): AsyncGenerator<readonly StoredMessage[]> {

@@ -94,7 +94,15 @@ export const VERBS = {
   workers: verb(['admin', 'reads'], {}, Type.Array(WorkerSchema), (store) => store.workers()),
   inviteWorker: verb(
     ['admin', 'repeats'],
-    { invitation: closed({ agent: TextSchema, role: NameSchema, secretHash: KeySchema, endsAt: MsSchema }) },
+    {
+      invitation: closed({
+        agent: TextSchema,
+        role: NameSchema,
+        secretHash: KeySchema,
+        endsAt: MsSchema,
+        conversation: Type.Optional(ConversationIdSchema),
+      }),
+    },
     WorkerSchema,
     (store, { invitation }) => store.inviteWorker(invitation),
   ),
@@ -213,6 +221,7 @@ export const VERBS = {
     (store, { reader, after, limit }) => store.unacked(reader, after, limit),
     ({ reader }, session) => reader === session,
   ),
+  newest: verb(['admin', 'reads'], {}, CountSchema, (store) => store.newest()),
   mark: verb(
     ['session', 'repeats'],
     { reader: SessionSchema, ids: MessageIdsSchema, mark: MarkSchema },

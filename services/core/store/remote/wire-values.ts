@@ -130,6 +130,11 @@ export const ObservedBeatsSchema = Type.Object({
   ),
   cursor: CountSchema,
   tick: Type.String(),
+  trouble: Type.Optional(
+    orNull(
+      Type.Object({ kind: oneOf(['locked', 'full']), message: Type.String(), next: Type.String(), since: CountSchema }),
+    ),
+  ),
 })
 
 const result = { exitCode: orNull(Whole), signal: orNull(Type.String({ maxLength: 40 })), tail: Type.String() }

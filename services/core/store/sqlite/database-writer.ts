@@ -1,19 +1,30 @@
 import { statSync } from 'node:fs'
+import type { StoreTrouble } from '#fleet/store-trouble.ts'
+import type { Clock } from '#runtime/clock.ts'
+import { formatDuration } from '#runtime/duration.ts'
 import type { StoreParts } from '../store.ts'
 import { Doorbell } from './changes/doorbell.ts'
 import type { NewMessageNotifier } from './changes/new-message-notifier.ts'
 import { Checkpoints } from './file/checkpoints.ts'
 import type { DatabasePath } from './file/database-path.ts'
 import { GroupCommit } from './file/group-commit.ts'
+import { fullDisk } from './file/sqlite-errors.ts'
 import type { Tables, TablesSource } from './tables/tables.ts'
 
 /** How long a verb waits for a database that another process has locked, milliseconds. */
 export const LOCK_WAIT_MS = 5000
+/** A database to which nothing was written for so long is written to, to see that it can be, milliseconds. */
+const TRIED_EVERY_MS = 15_000
+/** The same while its disk is full. */
+const TRIED_AGAIN_MS = 1_000
 
 /** What a store that writes has beside its tables: the group commit, the doorbell that is rung after it, and checkpoints. */
 export class DatabaseWriter implements Disposable {
   readonly tables: Tables
   readonly groupCommit: GroupCommit
+  readonly #path: string
+  readonly #clock: Clock
+  #triedAt: number
   readonly #doorbell: Doorbell
   readonly #checkpoints: Checkpoints
   readonly #closing = new AbortController()
@@ -29,6 +40,9 @@ export class DatabaseWriter implements Disposable {
       onError: (error) => log.warn('checkpoint failed: the log of the database grows', { path, error }),
     })
     this.tables = tables
+    this.#path = path
+    this.#clock = clock
+    this.#triedAt = clock.now()
     this.#doorbell = doorbell
     this.#checkpoints = checkpoints
     this.groupCommit = new GroupCommit(tables.connection, path, {
@@ -39,12 +53,17 @@ export class DatabaseWriter implements Disposable {
         const refusal = source.look()
         if (refusal !== null) throw refusal
       },
-      onBegin: () => tables.chain.forgetHead(),
+      onBegin: () => {
+        tables.chain.forgetHead()
+        tables.messages.begin()
+      },
       onRollback: () => {
         tables.chain.forgetHead()
         tables.conversations.forgetAll()
       },
       onCommit: () => {
+        tables.messages.committed()
+        this.#triedAt = clock.now()
         doorbell.ring()
         tail.read()
         checkpoints.start()
@@ -57,10 +76,49 @@ export class DatabaseWriter implements Disposable {
     })
   }
 
-  /** Makes the doorbell again where somebody removed it, and starts checkpoints where the log wants one. */
+  /**
+   * Makes the doorbell again where somebody removed it, starts checkpoints where the log wants one, and finds out whether the
+   * database can be written to, though nobody asks for it.
+   */
   tend(): void {
     this.#doorbell.mend()
     this.#checkpoints.start()
+    this.groupCommit.probe()
+    this.#tryWriting()
+  }
+
+  /** The database cannot be written to at present. */
+  get isHindered(): boolean {
+    return this.groupCommit.lock.since !== null || this.groupCommit.fullSince !== null
+  }
+
+  /** What has kept the database from being written to for longer than verbs wait; null where nothing does. */
+  trouble(): StoreTrouble | null {
+    const { lock, fullSince } = this.groupCommit
+    const wall = Math.round(this.#clock.wall())
+    if (lock.heldMs >= LOCK_WAIT_MS) {
+      const { who, next } = lock.holder()
+      const message = `the database ${this.#path} has been locked for more than ${formatDuration(LOCK_WAIT_MS)} by ${who}`
+      return { kind: 'locked', message, next, since: wall - Math.round(lock.heldMs) }
+    }
+    if (fullSince === null) return null
+    const next = 'free some space: reading goes on, and writing starts again by itself'
+    return { kind: 'full', message: fullDisk(this.#path).message, next, since: Math.round(fullSince) }
+  }
+
+  /** A commit tells what no other act would: that the disk is full, or has become read-only. */
+  #tryWriting(): void {
+    const { lock, fullSince } = this.groupCommit
+    const everyMs = fullSince === null ? TRIED_EVERY_MS : TRIED_AGAIN_MS
+    const now = this.#clock.now()
+    if (lock.since !== null || now - this.#triedAt < everyMs) return
+    this.#triedAt = now
+    const at = Math.floor(this.#clock.wall())
+    const { connection } = this.tables
+    const tried = this.groupCommit.write(() =>
+      connection.run("INSERT OR REPLACE INTO s2_cursors (name, at) VALUES ('tried', ?)", at),
+    )
+    tried.catch(() => undefined) // `trouble` tells it
   }
 
   [Symbol.dispose](): void {

@@ -15,10 +15,13 @@ import {
   logBytes,
   makeDatabasePath,
 } from './file/database-path.ts'
+import { demandCommonTmp } from './file/private-tmp.ts'
 import { earlierSchema, inspectSchema, migrate } from './file/schema.ts'
+import { newFileMode } from './file/shared-rights.ts'
 import { corrupt, refusalOf } from './file/sqlite-errors.ts'
 import { FileGuard } from './file-guard.ts'
-import { makeStore } from './sqlite-store.ts'
+import { PythonReaders } from './python/python-readers.ts'
+import { makeStore, type TablesAccess } from './sqlite-store.ts'
 import { MalformedRows } from './tables/malformed-rows.ts'
 import { openTables, type Tables, type TablesSource } from './tables/tables.ts'
 
@@ -36,29 +39,32 @@ export async function openSqliteStore(
   path: string,
   parts: StoreParts,
   mode: 'write' | 'read' = 'write',
-): Promise<Store> {
+): Promise<Store & TablesAccess> {
   const malformed = new MalformedRows(parts.log)
   if (mode === 'write') {
     const databasePath = await makeDatabasePath(path)
-    const source = await openForWriting(databasePath, parts, malformed)
+    const pythonReaders = new PythonReaders()
+    const source = await openForWriting(databasePath, parts, malformed, pythonReaders)
     try {
-      return makeStore(databasePath, parts, source, malformed, mode)
+      return makeStore(databasePath, parts, source, malformed, pythonReaders, mode)
     } catch (error) {
       source[Symbol.dispose]()
       throw refusalOf(error, databasePath.path)
     }
   }
   const databasePath = await databasePathOf(path)
+  demandCommonTmp(databasePath.path)
   if (identify(databasePath.folder) !== null) demandLocalDisk(databasePath)
   const reader = new ReopeningReader(databasePath.path, parts, malformed)
   await waitingForLock(() => reader.open(), databasePath.path, { ...parts, boundMs: LOCK_WAIT_MS })
-  return makeStore(databasePath, parts, reader, malformed, mode)
+  return makeStore(databasePath, parts, reader, malformed, new PythonReaders(), mode)
 }
 
 async function openForWriting(
-  { path }: DatabasePath,
+  { path, folder }: DatabasePath,
   parts: StoreParts,
   malformed: MalformedRows,
+  pythonReaders: PythonReaders,
 ): Promise<TablesSource> {
   const isNew = identify(path) === null
   const [held] = isNew ? heldBeside(path) : []
@@ -67,7 +73,7 @@ async function openForWriting(
   const retry = <T>(act: () => T): Promise<T> => waitingForLock(act, path, { ...parts, boundMs: LOCK_WAIT_MS })
   const connection = await retry(() => new SqliteConnection(path, { create: true }))
   try {
-    if (isNew) chmodSync(path, 0o600) // it holds tokens; its -wal and -shm take after it
+    if (isNew) chmodSync(path, newFileMode(folder))
     const main = identify(path)
     if (main === null)
       throw new S2Error('unavailable', `${path} was removed while it was opened`, { next: 'try again' })
@@ -81,7 +87,8 @@ async function openForWriting(
     const files = new DatabaseFiles(path, main)
     // a checkpoint that a process left half done would hide later changes of the file, and so would a log that was read anew
     if (files.isCheckpointUnderWay()) await retry(() => connection.get('PRAGMA wal_checkpoint(PASSIVE)'))
-    const tables = openTables(connection, main, parts.clock, malformed)
+    const tables = openTables(connection, main, parts.clock, malformed, pythonReaders)
+    if (isNew) parts.log.info('database made', { database: path })
     return guardedTables(tables, new FileGuard(path, files, connection, parts, 'write'))
   } catch (error) {
     connection[Symbol.dispose]()

@@ -1,7 +1,8 @@
 import { statSync } from 'node:fs'
 import type { Beat, ObservedBeats } from '#fleet/beat.ts'
 import type { Conversation } from '#fleet/conversation.ts'
-import { S2Error } from '#fleet/errors.ts'
+import { isPassing, S2Error } from '#fleet/errors.ts'
+import type { Incident } from '#fleet/incident.ts'
 import {
   checkSend,
   cleanDraft,
@@ -9,12 +10,16 @@ import {
   type Message,
   type MessageDraft,
   type StoredMessage,
+  type WaitingMessage,
 } from '#fleet/message.ts'
 import { conversationOf, parseSession, type SessionId, sessionId } from '#fleet/session-id.ts'
 import { Speakers } from '#fleet/speakers.ts'
+import { databaseIncident, presentIncident, type StoreTrouble } from '#fleet/store-trouble.ts'
 import type { Report, Task } from '#fleet/task.ts'
 import { type AgentVerdict, verdictsAct } from '#fleet/verdict.ts'
 import type { Admission, Worker } from '#fleet/worker.ts'
+import { LATE, type Late, waitAtMost } from '#runtime/bounded-wait.ts'
+import { roughDuration } from '#runtime/duration.ts'
 import { tableVerbs, type VerbTables } from '../delegate-to-tables.ts'
 import { HintChannel } from '../hint-channel.ts'
 import { currentRequest } from '../request-context.ts'
@@ -28,10 +33,13 @@ import { DatabaseWriter, LOCK_WAIT_MS } from './database-writer.ts'
 import { waitingForLock } from './file/connection.ts'
 import type { DatabasePath } from './file/database-path.ts'
 import { yieldToEvents } from './file/yield-to-events.ts'
+import { HeldRenewals } from './held-renewals.ts'
 import { Beats } from './liveness/beats.ts'
 import { LivenessFile } from './liveness/liveness-file.ts'
 import { Verdicts } from './liveness/verdicts.ts'
+import { ForeignTaskMessages } from './python/foreign-task-messages.ts'
 import { PythonBridgeSync } from './python/python-bridge-sync.ts'
+import type { PythonReaders } from './python/python-readers.ts'
 import type { MalformedRows } from './tables/malformed-rows.ts'
 import type { Tables, TablesSource } from './tables/tables.ts'
 
@@ -46,9 +54,9 @@ const QUESTIONS = {
   task: 'tasks',
   evidence: 'tasks',
   conditions: 'conditions',
-  incidents: 'incidents',
   audit: 'chain',
   auditHead: 'chain',
+  newest: 'messages',
 } as const satisfies VerbTables<Tables>
 
 /** Verbs that change the database through one table, in the group commit. */
@@ -80,7 +88,18 @@ const CHANGES = {
   record: 'chain',
 } as const satisfies VerbTables<Tables>
 
+/** How long a round of upkeep waits for a database that is locked, milliseconds. */
+const ROUND_MS = 250
+
 type TableVerb = keyof typeof QUESTIONS | keyof typeof CHANGES
+
+/** The tables beneath a store, for what is no verb of all stores. */
+export interface TablesAccess {
+  /** Asks the database as it is now, waiting while it is locked. */
+  ask<T>(question: (tables: Tables) => T): Promise<T>
+  /** Changes the database in the next group commit. */
+  write<T>(verb: (tables: Tables) => T): Promise<T>
+}
 
 /** A store over an open database: what one table does alone, and what takes several parts. */
 export function makeStore(
@@ -88,9 +107,10 @@ export function makeStore(
   parts: StoreParts,
   source: TablesSource,
   malformed: MalformedRows,
+  pythonReaders: PythonReaders,
   mode: 'write' | 'read',
-): Store {
-  const store = new SqliteStore(databasePath, parts, source, malformed, mode)
+): Store & TablesAccess {
+  const store = new SqliteStore(databasePath, parts, source, malformed, pythonReaders, mode)
   return Object.assign(
     store,
     tableVerbs(QUESTIONS, <T>(question: (tables: Tables) => T) => store.ask(question)),
@@ -98,7 +118,7 @@ export function makeStore(
   )
 }
 
-class SqliteStore implements Omit<Store, TableVerb> {
+class SqliteStore implements Omit<Store, TableVerb>, TablesAccess {
   readonly #databasePath: DatabasePath
   readonly #parts: StoreParts
   readonly #source: TablesSource
@@ -110,18 +130,23 @@ class SqliteStore implements Omit<Store, TableVerb> {
   readonly #verdicts: Verdicts
   /** Null in a store that only reads. */
   readonly #writer: DatabaseWriter | null
+  readonly #taskMessages: ForeignTaskMessages | null
   readonly #pythonAgents: PythonBridgeSync | null
   readonly #foreignRows: ForeignRowSealer | null
   readonly #retention: Retention | null
+  readonly #renewals: HeldRenewals | null
   /** Hints reach this process alone: hosts are linked to the bridge, and so is the store that hints. */
   readonly #hints = new HintChannel()
   readonly #closing = new AbortController()
+  #foreignRound: Promise<number> | undefined
+  #trouble: StoreTrouble | null = null
 
   constructor(
     databasePath: DatabasePath,
     parts: StoreParts,
     source: TablesSource,
     malformed: MalformedRows,
+    pythonReaders: PythonReaders,
     mode: 'write' | 'read',
   ) {
     const { path } = databasePath
@@ -138,15 +163,17 @@ class SqliteStore implements Omit<Store, TableVerb> {
     this.#livenessFile = new LivenessFile(databasePath.liveness, fileParts)
     const isKnown = (session: SessionId): boolean =>
       source.current()?.conversations.isLive(conversationOf(session)) ?? false
-    this.#beats = new Beats(this.#livenessFile, { clock, log, speakers: this.#speakers, isKnown })
+    this.#beats = new Beats(this.#livenessFile, { clock, log, speakers: this.#speakers, pythonReaders, isKnown })
     this.#verdicts = new Verdicts(this.#livenessFile, clock)
     this.#writer = mode === 'read' ? null : new DatabaseWriter(databasePath, parts, source, this.#tail)
+    this.#taskMessages = this.#writer === null ? null : new ForeignTaskMessages(this.#writer.tables, malformed)
     this.#pythonAgents =
-      this.#writer === null
+      this.#writer === null || this.#taskMessages === null
         ? null
-        : new PythonBridgeSync(this.#writer, this.#livenessFile, this.#beats, parts, malformed)
+        : new PythonBridgeSync(this.#writer, this.#livenessFile, this.#beats, parts, malformed, this.#taskMessages)
     this.#foreignRows = this.#writer === null ? null : new ForeignRowSealer(this.#writer, clock)
     this.#retention = this.#writer === null ? null : new Retention(databasePath, this.#writer)
+    this.#renewals = this.#writer === null ? null : new HeldRenewals(this.#writer)
   }
 
   async conversations(): Promise<Conversation[]> {
@@ -177,6 +204,11 @@ class SqliteStore implements Omit<Store, TableVerb> {
       if (isNew) tasks.absorb(message)
       return message
     })
+  }
+
+  async waiting(reader: SessionId, after: number, limit: number): Promise<WaitingMessage[]> {
+    parseSession(reader)
+    return this.ask(({ messages }) => messages.waiting(reader, after, limit))
   }
 
   async unacked(reader: SessionId, after: number, limit: number): Promise<StoredMessage[]> {
@@ -217,13 +249,21 @@ class SqliteStore implements Omit<Store, TableVerb> {
   ): Promise<Task | null> {
     parseSession(holder)
     this.#speakers.demand(holder, place, this.#parts.clock.now())
-    const task = await this.write(({ tasks }) => tasks.leaseTask(holder, incarnation, passing))
+    const task = await this.write(({ tasks }) => {
+      this.#taskMessages?.takeInAll() // whoever asks may have read the message that gives it a task
+      return tasks.leaseTask(holder, incarnation, passing)
+    })
     if (task === null && passing.length === 0) this.#beats.noteAsked(holder, incarnation)
     return task
   }
 
   async report(holder: SessionId, report: Report): Promise<Task> {
-    const outcome = await this.write(({ tasks }) => tasks.report(holder, report))
+    const held = this.#renewals
+    if (held?.wants(report) === true) return this.ask(() => held.take(holder, report))
+    const outcome = await this.write(({ tasks }) => {
+      this.#taskMessages?.takeInAll() // the same: its giver may have withdrawn the task
+      return tasks.report(holder, report)
+    })
     if (outcome instanceof S2Error) throw outcome // what came too late is kept, and that is committed by now
     return outcome
   }
@@ -237,15 +277,59 @@ class SqliteStore implements Omit<Store, TableVerb> {
     return this.#verdicts.verdicts()
   }
 
+  async incidents(filter: { readonly open: boolean }): Promise<Incident[]> {
+    const kept = await this.ask(({ incidents }) => incidents.incidents(filter))
+    return this.#trouble === null ? kept : [...kept, presentIncident(this.#trouble)]
+  }
+
+  /** That beats are collected is said before anything that waits for the database. */
   async tend(): Promise<number> {
     const writer = this.#demandWriter()
     const refusal = this.#source.look()
     if (refusal !== null) throw refusal
     writer.tend()
+    this.#noteTrouble(writer)
+    await this.#beats.tick(this.#trouble)
+    await this.#renewals?.write()
     await this.ask(({ conversations }) => conversations.reloadStep())
-    await this.#beats.tick()
+    return await this.#tendForeign(writer)
+  }
+
+  /** Tells what keeps the database from being written to, once, and keeps it among the incidents when it is over. */
+  #noteTrouble(writer: DatabaseWriter): void {
+    const before = this.#trouble
+    this.#trouble = writer.trouble()
+    if (before?.message === this.#trouble?.message) return
+    this.#parts.onTrouble?.(this.#trouble)
+    if (before === null || before.kind === this.#trouble?.kind) return
+    const outcome = `it can be written to again, after ${roughDuration(this.#parts.clock.wall() - before.since)}`
+    const kept = this.write(({ incidents }) => incidents.noteEnded(databaseIncident(before), before.since, outcome))
+    kept.catch((error: unknown) => this.#parts.log.warn('trouble of the database not kept', { error }))
+  }
+
+  /**
+   * Takes in what foreign writers did. Where that cannot be written down, it goes on beside the next rounds, and what fails for
+   * this reason is tried again: it is told already.
+   */
+  async #tendForeign(writer: DatabaseWriter): Promise<number> {
+    this.#foreignRound ??= this.#takeForeign()
+    try {
+      let waitMs: number | Late
+      do waitMs = await waitAtMost(this.#foreignRound, ROUND_MS, this.#parts.clock)
+      while (waitMs === LATE && !writer.isHindered)
+      if (waitMs === LATE) return 0
+      this.#foreignRound = undefined
+      return waitMs
+    } catch (error) {
+      this.#foreignRound = undefined
+      if (isPassing(error) && writer.isHindered) return ROUND_MS
+      throw error
+    }
+  }
+
+  async #takeForeign(): Promise<number> {
     await this.#foreignRows?.tend()
-    return (await this.#pythonAgents?.tend()) ?? 0
+    return (await this.#pythonAgents?.tend()) ?? ROUND_MS
   }
 
   async prune(olderThanMs: number): Promise<number> {
@@ -263,6 +347,7 @@ class SqliteStore implements Omit<Store, TableVerb> {
     this.#hints[Symbol.dispose]()
     this.#tail[Symbol.dispose]()
     await this.#writer?.groupCommit.close()
+    await this.#foreignRound?.catch(() => undefined)
     await this.#beats[Symbol.asyncDispose]()
     this.#livenessFile[Symbol.dispose]()
     this.#writer?.[Symbol.dispose]()
@@ -270,7 +355,6 @@ class SqliteStore implements Omit<Store, TableVerb> {
     this.#source[Symbol.dispose]()
   }
 
-  /** Asks the database as it is now, waiting while it is locked. */
   ask<T>(question: (tables: Tables) => T): Promise<T> {
     const act = (): T => {
       this.#demandOpen()
@@ -279,7 +363,6 @@ class SqliteStore implements Omit<Store, TableVerb> {
     return waitingForLock(act, this.#databasePath.path, { ...this.#parts, boundMs: LOCK_WAIT_MS })
   }
 
-  /** Changes the database in the next group commit. */
   async write<T>(verb: (tables: Tables) => T): Promise<T> {
     const { groupCommit, tables } = this.#demandWriter()
     const request = currentRequest() ?? { id: null, since: this.#parts.clock.now() }

@@ -1,4 +1,4 @@
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import type { AuditEntry } from '#fleet/audit.ts'
 import { CHAIN_START } from '#fleet/audit.ts'
 import type { SignedHead } from '#fleet/audit-head.ts'
@@ -6,6 +6,7 @@ import { hashedEntryOf } from '#fleet/chain-check.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { SqliteConnection } from '../file/connection.ts'
 import { inspectSchema } from '../file/schema.ts'
+import { demandNoTrace } from '../file/shared-rights.ts'
 import { refusalOf } from '../file/sqlite-errors.ts'
 import { type AuditRow, allRows, baseOf, hasSegments, storeIdOf } from '../tables/audit-chain.ts'
 import { countPlanted, countUnsealed, hashForeignRows } from './foreign-rows.ts'
@@ -109,6 +110,7 @@ async function reading<T>(path: string, read: (connection: SqliteConnection) => 
 
 function openTrail(path: string): SqliteConnection {
   try {
+    demandNoTrace({ path, folder: dirname(path) })
     const connection = new SqliteConnection(path, { create: false })
     if (inspectSchema(connection, path) === 'ours') return connection
     connection[Symbol.dispose]()

@@ -1,3 +1,4 @@
+import type { TaskName } from '#fleet/task-names.ts'
 import type { SqliteConnection } from '../file/connection.ts'
 import { fromPythonTime, pythonTime } from '../python/python-format.ts'
 
@@ -48,6 +49,7 @@ export function carryOver(
   if (!isOurs || !hasTable(former, 's2_tasks')) return { ...loss, tasks: 0, reopened: 0 }
   takeOverFormerTokens(fresh, former)
   takeOverHolders(fresh, former)
+  takeOverNames(fresh, former)
   return { ...loss, ...raiseEpochs(fresh, former) }
 }
 
@@ -168,15 +170,32 @@ function raiseEpochs(fresh: SqliteConnection, former: SqliteConnection): { tasks
   return { tasks: [...then.keys()].filter((id) => !kept.has(id)).length, reopened }
 }
 
-/** Whoever held a task since the backup may still report on it, too late, and is told so. */
+/** Whoever held a task since the backup may still report on it, too late, and is told so. An older S2 kept no epochs there. */
 function takeOverHolders(fresh: SqliteConnection, former: SqliteConnection): void {
   if (!hasTable(fresh, 's2_task_holders') || !hasTable(former, 's2_task_holders')) return
-  for (const { task, holder } of former.all<{ task: string; holder: string }>(
-    'SELECT task, holder FROM s2_task_holders',
+  for (const { task, holder, epoch = 1 } of former.all<{ task: string; holder: string; epoch?: number }>(
+    'SELECT * FROM s2_task_holders',
   )) {
     fresh.run(
-      'INSERT OR IGNORE INTO s2_task_holders (task, holder) SELECT id, ? FROM s2_tasks WHERE id = ?',
+      `INSERT INTO s2_task_holders (task, holder, epoch) SELECT id, ?, ? FROM s2_tasks WHERE id = ?
+        ON CONFLICT (task, holder) DO UPDATE SET epoch = max(epoch, excluded.epoch)`,
       holder,
+      epoch,
+      task,
+    )
+  }
+}
+
+/** By what names conversations have called tasks since: their reports go on to say them. */
+function takeOverNames(fresh: SqliteConnection, former: SqliteConnection): void {
+  if (!hasTable(fresh, 's2_task_names') || !hasTable(former, 's2_task_names')) return
+  for (const { conversation, name, task } of former.all<TaskName>(
+    'SELECT conversation, name, task FROM s2_task_names',
+  )) {
+    fresh.run(
+      'INSERT OR IGNORE INTO s2_task_names (conversation, name, task) SELECT ?, ?, id FROM s2_tasks WHERE id = ?',
+      conversation,
+      name,
       task,
     )
   }

@@ -4,6 +4,7 @@ import { promisify } from 'node:util'
 import { S2Error } from '#fleet/errors.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import { SqliteConnection, waitingForLock } from '../file/connection.ts'
+import { demandNoTrace } from '../file/shared-rights.ts'
 import { isFull, refusalOf, sqliteCode } from '../file/sqlite-errors.ts'
 
 export interface CopyParts {
@@ -45,6 +46,7 @@ export async function copyDatabase(from: string, to: string, parts: CopyParts): 
 
 function openSource(path: string): SqliteConnection {
   try {
+    demandNoTrace({ path, folder: dirname(path) })
     return new SqliteConnection(path, { create: false })
   } catch (error) {
     throw refusalOf(error, path)

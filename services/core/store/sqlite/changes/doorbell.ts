@@ -1,4 +1,4 @@
-import { closeSync, constants, fstatSync, openSync, rmSync, writeSync } from 'node:fs'
+import { closeSync, constants, fchmodSync, fstatSync, openSync, rmSync, writeSync } from 'node:fs'
 import { identify } from '../file/database-path.ts'
 
 /**
@@ -44,11 +44,21 @@ const RING = Buffer.from('.')
 
 /** A doorbell of another user that may not be written is replaced: who may write to the folder may ring. */
 function openBell(path: string, mode: number): number {
-  const open = (): number => openSync(path, constants.O_WRONLY | constants.O_CREAT, mode)
   try {
-    return open()
+    return openOrMakeBell(path, mode)
   } catch {
     rmSync(path, { force: true })
-    return open()
+    return openOrMakeBell(path, mode)
   }
+}
+
+function openOrMakeBell(path: string, mode: number): number {
+  try {
+    return openSync(path, constants.O_WRONLY)
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error
+  }
+  const file = openSync(path, constants.O_WRONLY | constants.O_CREAT, mode)
+  fchmodSync(file, mode) // whatever the umask: a group that shares the database shares its doorbell
+  return file
 }

@@ -1,11 +1,14 @@
+import { dirname } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
 import type { StoreParts } from '../../store.ts'
 import { prepare, SqliteConnection } from '../file/connection.ts'
 import { DatabaseFiles } from '../file/database-files.ts'
 import { type FileIdentity, identify, isSameFile, logBytes } from '../file/database-path.ts'
 import { inspectSchema, lendTables } from '../file/schema.ts'
+import { demandSharedRights } from '../file/shared-rights.ts'
 import { isBusy, refusalOf } from '../file/sqlite-errors.ts'
 import { FileGuard } from '../file-guard.ts'
+import { PythonReaders } from '../python/python-readers.ts'
 import type { MalformedRows } from '../tables/malformed-rows.ts'
 import { openTables, type Tables, type TablesSource } from '../tables/tables.ts'
 
@@ -48,7 +51,7 @@ export class ReopeningReader implements TablesSource {
       if (this.#tables !== null && !this.#hasOursNow(this.#tables.connection)) return this.#tables
     }
     this[Symbol.dispose]()
-    if (file === null || this.#parts.clock.now() < this.#lookAgainAt) return null
+    if (this.#parts.clock.now() < this.#lookAgainAt) return null
     try {
       this.open()
       this.#lastError = ''
@@ -61,6 +64,7 @@ export class ReopeningReader implements TablesSource {
 
   /** Opens the file, unless there is nothing in it yet. Throws an `S2Error` that says what is wrong with it. */
   open(): void {
+    demandSharedRights({ path: this.#path, folder: dirname(this.#path) })
     const file = identify(this.#path)
     if (file === null) return
     if (this.#hasForeignLog(file)) throw foreignLog(this.#path)
@@ -74,7 +78,7 @@ export class ReopeningReader implements TablesSource {
         if (this.#isLent) lendTables(connection)
         const files = new DatabaseFiles(this.#path, file)
         this.#guard = new FileGuard(this.#path, files, connection, this.#parts, 'read')
-        this.#tables = openTables(connection, file, this.#parts.clock, this.#malformed)
+        this.#tables = openTables(connection, file, this.#parts.clock, this.#malformed, new PythonReaders())
       }
     } finally {
       if (this.#tables === null) connection[Symbol.dispose]()
@@ -109,7 +113,8 @@ export class ReopeningReader implements TablesSource {
   }
 
   #tellOnce(error: S2Error): void {
-    this.#refusal = error.code === 'unavailable' ? error : null
+    const { message, next } = error
+    this.#refusal = new S2Error('unavailable', message, { ...(next === undefined ? {} : { next }), cause: error })
     this.#lookAgainAt = this.#parts.clock.now() + LOOK_AGAIN_MS
     if (error.message === this.#lastError) return
     this.#lastError = error.message

@@ -1,7 +1,9 @@
-import { constants, existsSync, type Stats, statfsSync, statSync } from 'node:fs'
-import { access, mkdir, realpath } from 'node:fs/promises'
+import { type Stats, statfsSync, statSync } from 'node:fs'
+import { mkdir, realpath } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
+import { demandCommonTmp } from './private-tmp.ts'
+import { demandSharedRights, unwritableFolder } from './shared-rights.ts'
 
 /**
  * Where a database lies. Only stat calls look at it: opening and closing the file by the file system API would drop the
@@ -56,16 +58,14 @@ export function logBytes(path: string): number {
 
 /** The path of a database that will be written: its folder is made where it is missing, and checked to be fit for SQLite. */
 export async function makeDatabasePath(path: string): Promise<DatabasePath> {
+  demandCommonTmp(resolve(path))
   const folder = dirname(resolve(path))
   await mkdir(folder, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
-    throw unwritable(folder, error)
+    throw unwritableFolder(folder, error)
   })
   const databasePath = await databasePathOf(path)
   demandLocalDisk(databasePath)
-  await access(databasePath.folder, constants.R_OK | constants.W_OK | constants.X_OK).catch((error: unknown) => {
-    throw unwritable(databasePath.folder, error)
-  })
-  await demandWritableFile(databasePath)
+  demandSharedRights(databasePath)
   return databasePath
 }
 
@@ -120,22 +120,4 @@ export function demandLocalDisk({ path, folder }: DatabasePath, typeOf: (folder:
 
 function diskType(folder: string): number {
   return statfsSync(folder).type >>> 0
-}
-
-async function demandWritableFile({ path }: DatabasePath): Promise<void> {
-  if (!existsSync(path)) return
-  if (!statSync(path).isFile()) throw new S2Error('invalid', `${path} is not a file`, { next: 'name a file' })
-  await access(path, constants.R_OK | constants.W_OK).catch((error: unknown) => {
-    throw new S2Error('forbidden', `the database ${path} may not be written by this user`, {
-      next: `make it this user's (chown), or run as its owner`,
-      cause: error,
-    })
-  })
-}
-
-function unwritable(folder: string, cause: unknown): S2Error {
-  return new S2Error('forbidden', `the folder ${folder} cannot be written by this user`, {
-    next: 'SQLite keeps -wal and -shm files beside its database: choose a folder of your own, or chown this one',
-    cause,
-  })
 }

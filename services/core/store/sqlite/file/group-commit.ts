@@ -2,6 +2,8 @@ import { S2Error } from '#fleet/errors.ts'
 import { Pauses } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { SqliteConnection } from './connection.ts'
+import { ForeignLock } from './foreign-lock.ts'
+import { isOnReadOnlyDisk, readOnlyDisk } from './read-only-disk.ts'
 import { isBusy, isDamage, isFull, refusalOf } from './sqlite-errors.ts'
 import { yieldToEvents } from './yield-to-events.ts'
 
@@ -38,6 +40,9 @@ const OTHERS_MS = 2000
 /** The longest pause that leaves them the lock, milliseconds. */
 const REST_MAX_MS = 20
 
+/** A verb that comes when the lock has been held for long waits for so long, milliseconds. */
+const LATECOMER_MS = 250
+
 /** Waits between tries while another process has the lock. */
 const BUSY_WAITS = { firstMs: 2, mostMs: 40 }
 
@@ -51,6 +56,9 @@ export class GroupCommit {
   readonly #connection: SqliteConnection
   readonly #path: string
   readonly #parts: GroupCommitParts
+  /** The lock, while another process has it. */
+  readonly lock: ForeignLock
+  #fullSince: number | null = null
   #queue: Job[] = []
   #working: Promise<void> | undefined
   #version: number | undefined
@@ -63,15 +71,39 @@ export class GroupCommit {
     this.#connection = connection
     this.#path = path
     this.#parts = parts
+    this.lock = new ForeignLock(path, parts.clock)
+  }
+
+  /** Since when the disk has been full at every commit, milliseconds since 1970; null where there was room at the last. */
+  get fullSince(): number | null {
+    return this.#fullSince
   }
 
   write<T>(verb: () => T): Promise<T> {
     const refusal = this.#broken ?? this.#closed
     if (refusal !== undefined) return Promise.reject(refusal)
     const { promise, resolve, reject } = Promise.withResolvers<unknown>()
-    this.#queue.push({ verb, resolve, reject, until: this.#parts.clock.now() + this.#parts.lockWaitMs })
+    this.#queue.push({ verb, resolve, reject, until: this.#patienceEnd() })
     this.#working ??= this.#work()
     return promise as Promise<T>
+  }
+
+  /** Finds out whether another process has the lock, though nothing is to be written. Writes nothing. */
+  probe(): void {
+    if (this.#working !== undefined || this.#broken !== undefined || this.#closed !== undefined) return
+    try {
+      this.#connection.begin()
+      this.#connection.rollback()
+      this.lock.free()
+    } catch (error) {
+      if (isBusy(error)) this.lock.met() // what else may be wrong the next verb is told
+    }
+  }
+
+  /** The time counts from when the lock was first met: who comes late is told at once what the others have waited for. */
+  #patienceEnd(): number {
+    const now = this.#parts.clock.now()
+    return Math.max((this.lock.since ?? now) + this.#parts.lockWaitMs, now + LATECOMER_MS)
   }
 
   /** Takes nothing new; settles when everything asked for is answered. */
@@ -130,9 +162,11 @@ export class GroupCommit {
       this.#connection.begin()
     } catch (error) {
       if (!isBusy(error)) return this.#fail(group, error)
+      this.lock.met()
       this.#queue.unshift(...group)
       return false
     }
+    this.lock.free()
     return this.#commit(group)
   }
 
@@ -152,7 +186,9 @@ export class GroupCommit {
     }
     if (!this.#demandFilesStill(group)) return true
     for (const answer of answers) answer()
-    if (this.#connection.changes !== before) this.#parts.onCommit()
+    if (this.#connection.changes === before) return true
+    this.#fullSince = null
+    this.#parts.onCommit()
     return true
   }
 
@@ -230,6 +266,7 @@ export class GroupCommit {
   /** Nothing of this group was written. */
   #fail(group: readonly Job[], error: unknown): boolean {
     const refusal = refusalOf(error, this.#path)
+    if (isFull(error)) this.#fullSince ??= this.#parts.clock.wall()
     refuse(group, refusal)
     if (isDamage(error) && !isFull(error)) this.#break(error)
     return true
@@ -254,10 +291,12 @@ export class GroupCommit {
 
   #break(cause: unknown): void {
     if (this.#broken !== undefined) return
-    this.#broken = new S2Error('unavailable', `the store ${this.#path} met an error of its disk and writes no more`, {
-      next: 'start the program again: it then finds out what was kept',
-      cause,
-    })
+    this.#broken = isOnReadOnlyDisk(this.#path)
+      ? readOnlyDisk(this.#path, cause)
+      : new S2Error('unavailable', `the store ${this.#path} met an error of its disk and writes no more`, {
+          next: 'start the program again: it then finds out what was kept',
+          cause,
+        })
     this.#parts.onBroken(this.#broken)
   }
 
@@ -267,11 +306,7 @@ export class GroupCommit {
     const late = this.#queue.filter(({ until }) => until <= now)
     if (late.length === 0) return
     this.#queue = this.#queue.filter(({ until }) => until > now)
-    const seconds = this.#parts.lockWaitMs / 1000
-    const refusal = new S2Error('unavailable', `the database ${this.#path} stayed locked for ${seconds} s`, {
-      next: `find the process that holds it (fuser ${this.#path}) and try again; nothing was written`,
-    })
-    refuse(late, refusal)
+    refuse(late, this.lock.refusal())
   }
 }
 

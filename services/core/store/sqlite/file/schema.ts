@@ -69,10 +69,15 @@ export function inspectSchema(connection: SqliteConnection, path: string): Conte
   }
   for (const [table, names] of Object.entries(BRIDGE_TABLES)) {
     const missing = names.filter((name) => !(columns.get(table) ?? names).includes(name))
-    if (missing.length > 0) throw otherDatabase(path, `its table ${table} has no ${missing.join(', ')}`)
+    if (missing.length > 0) throw otherDatabase(path, `its table ${table} has no ${missing.join(', ')}`, tables)
+    if (table === 'audit_log') continue // never written here
+    const demanded = demandedColumns(connection, table).filter((name) => !names.includes(name))
+    if (demanded.length > 0) {
+      throw otherDatabase(path, `its table ${table} demands ${demanded.join(', ')}, which S2 does not know`, tables)
+    }
   }
   if (!isOurs && !tables.some((table) => table in BRIDGE_TABLES)) {
-    throw otherDatabase(path, `it holds ${tables.slice(0, 5).join(', ')}`)
+    throw otherDatabase(path, `it holds ${tables.slice(0, 5).join(', ')}`, tables)
   }
   if (isOurs) return 'ours'
   return columns.has('conversations') && columns.has('messages') ? 'bridge' : 'nothing'
@@ -80,6 +85,17 @@ export function inspectSchema(connection: SqliteConnection, path: string): Conte
 
 function columnsOf(connection: SqliteConnection, table: string): string[] {
   return connection.all<{ name: string }>('SELECT name FROM pragma_table_info(?)', table).map(({ name }) => name)
+}
+
+/** Columns that every new row has to give; SQLite numbers a whole primary key itself. */
+function demandedColumns(connection: SqliteConnection, table: string): string[] {
+  return connection
+    .all<{ name: string }>(
+      `SELECT name FROM pragma_table_info(?)
+        WHERE "notnull" = 1 AND dflt_value IS NULL AND NOT (pk = 1 AND upper(type) = 'INTEGER')`,
+      table,
+    )
+    .map(({ name }) => name)
 }
 
 function demandKnownVersion(connection: SqliteConnection, path: string): void {
@@ -105,17 +121,31 @@ function scriptsDatabase(path: string, table: string, marks: readonly string[]):
   return new S2Error(
     'invalid',
     `${path} was made by the older protocol scripts (its table ${table} has ${marks.join(', ')}); S2 cannot use it`,
-    { next: startAfresh(path) },
+    { next: bringOver(path) },
   )
 }
 
-function otherDatabase(path: string, how: string): S2Error {
-  return new S2Error('invalid', `${path} is a database of something else: ${how}`, { next: startAfresh(path) })
+/** A bridge's own kind of database may lack a column, or hold tables of the same names by chance. */
+function otherDatabase(path: string, how: string, tables: readonly string[]): S2Error {
+  const isOfABridge = tables.includes('conversations') && tables.includes('messages')
+  return new S2Error('invalid', `${path} is a database of something else: ${how}`, {
+    next: isOfABridge
+      ? bringOver(path)
+      : `leave it as it is and start with a fresh one: S2_STORE=sqlite:${freshBeside(path)}`,
+  })
 }
 
-function startAfresh(path: string): string {
-  const fresh = join(dirname(path), `s2-${basename(path)}`)
-  return `leave it as it is and start with a fresh one: S2_STORE=sqlite:${fresh}`
+function bringOver(path: string): string {
+  return `leave it as it is and bring it over into a database of S2: ${importInstead(path)} shows what would be taken`
+}
+
+/** The command that brings a database, which S2 cannot use itself, over into a fresh one. */
+export function importInstead(path: string): string {
+  return `S2_STORE=sqlite:${freshBeside(path)} s2 import ${path}`
+}
+
+function freshBeside(path: string): string {
+  return join(dirname(path), `s2-${basename(path)}`)
 }
 
 /** The schema that an earlier version of S2 left, which `migrate` would change; null where there is nothing of ours to change. */

@@ -1,5 +1,7 @@
 import Database from 'better-sqlite3'
 import { S2Error } from '#fleet/errors.ts'
+import { holderInWords, nextAbout, writerOf } from './lock-holders.ts'
+import { isOnReadOnlyDisk, isReadOnly, readOnlyDisk } from './read-only-disk.ts'
 
 /** SQLite's own (extended) result code, e.g. `SQLITE_IOERR_FSYNC`; undefined for every other error. */
 export function sqliteCode(error: unknown): string | undefined {
@@ -29,17 +31,14 @@ export function refusalOf(error: unknown, path: string): S2Error {
   if (error instanceof S2Error) return error
   const code = sqliteCode(error)
   if (isBusy(error)) {
-    return new S2Error('unavailable', `the database ${path} is locked by another process`, {
-      next: `find who holds it (fuser ${path}) and try again; nothing was written`,
+    const holder = writerOf(path)
+    const who = holder === null ? 'another process' : holderInWords(holder)
+    return new S2Error('unavailable', `the database ${path} is locked by ${who}`, {
+      next: `${nextAbout(holder, path)}; nothing was written`,
       cause: error,
     })
   }
-  if (isFull(error)) {
-    return new S2Error('unavailable', `the disk that holds ${path} is full`, {
-      next: 'free some space: reading goes on, writing starts again by itself; nothing was written',
-      cause: error,
-    })
-  }
+  if (isFull(error)) return fullDisk(path, error)
   if (code === 'SQLITE_NOTADB') {
     return new S2Error('invalid', `${path} is not a SQLite database`, {
       next: `name another file, for example S2_STORE=sqlite:${path}.new; S2 never overwrites what it does not know`,
@@ -47,6 +46,7 @@ export function refusalOf(error: unknown, path: string): S2Error {
     })
   }
   if (code?.startsWith('SQLITE_CORRUPT')) return corrupt(path, error)
+  if (mayBeReadOnly(error) && isOnReadOnlyDisk(path)) return readOnlyDisk(path, error)
   if (code !== undefined && /^SQLITE_(READONLY|PERM|CANTOPEN|AUTH)(_|$)/.test(code)) {
     return new S2Error('forbidden', `the database ${path} cannot be opened for writing (${code})`, {
       next: 'let this user write the file and its folder: readers of a WAL database need it too, for their locks',
@@ -66,6 +66,18 @@ export function refusalOf(error: unknown, path: string): S2Error {
     })
   }
   return new S2Error('internal', `the store ${path} failed in an unforeseen way`, { cause: error })
+}
+
+/** These say it of a read-only file system, and of much else. */
+function mayBeReadOnly(error: unknown): boolean {
+  return isReadOnly(error) || /^SQLITE_(READONLY|CANTOPEN|IOERR)(_|$)/.test(sqliteCode(error) ?? '')
+}
+
+export function fullDisk(path: string, cause?: unknown): S2Error {
+  return new S2Error('unavailable', `the disk that holds ${path} is full`, {
+    next: 'free some space: reading goes on, writing starts again by itself; nothing was written',
+    cause,
+  })
 }
 
 export function corrupt(path: string, cause: unknown): S2Error {

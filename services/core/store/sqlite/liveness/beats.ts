@@ -4,10 +4,12 @@ import { type Beat, type Contest, FOREIGN_INCARNATION, type ObservedBeat, type O
 import { S2Error } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import type { Speakers } from '#fleet/speakers.ts'
+import type { StoreTrouble } from '#fleet/store-trouble.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import type { SqliteConnection } from '../file/connection.ts'
 import { yieldToEvents } from '../file/yield-to-events.ts'
+import type { PythonReaders } from '../python/python-readers.ts'
 import type { LivenessFile } from './liveness-file.ts'
 
 /** Beats wait at most this long in memory, milliseconds. */
@@ -31,6 +33,8 @@ export interface BeatsParts {
   readonly clock: Clock
   readonly log: Log
   readonly speakers: Speakers
+  /** Hears who speaks for each session. */
+  readonly pythonReaders: Pick<PythonReaders, 'note' | 'forget'>
   /** Whether the session belongs to a live conversation. */
   isKnown(session: SessionId): boolean
 }
@@ -89,6 +93,7 @@ export class Beats implements AsyncDisposable {
         latest.work = work + latest.foreignWork + latest.asked
         latest.at = at
       }
+      this.#parts.pythonReaders.note(session, incarnation)
       this.#unwritten.add(latest)
     }
     if (this.#unwritten.size > 0) this.#flushing ??= this.#flushSoon()
@@ -117,22 +122,33 @@ export class Beats implements AsyncDisposable {
     if (latest !== undefined && this.#asking.note(session, incarnation, this.#parts.clock.now())) latest.asked += 1
   }
 
+  /** Foreign agents whose beats an earlier process heard last. */
+  rememberForeign(sessions: Iterable<SessionId>): void {
+    for (const session of sessions)
+      if (!this.#latest.has(session)) this.#parts.pythonReaders.note(session, FOREIGN_INCARNATION)
+  }
+
   /** The latest beat of each session that this process has heard. */
   latest(): Iterable<Beat> {
     return this.#latest.values()
   }
 
-  /** Says that beats are being collected: an observer who sees this stand still is blind. */
-  async tick(): Promise<void> {
+  /** Says that beats are being collected, and what else is troubled: an observer who sees this stand still is blind. */
+  async tick(trouble: StoreTrouble | null): Promise<void> {
     this.#ticks += 1
     const tick = `${this.#collector}.${this.#ticks}`
-    await this.#file.write((connection) => connection.run('UPDATE collecting SET tick = ?', tick))
+    const told = trouble === null ? null : JSON.stringify(trouble)
+    await this.#file.write((connection) => connection.run('UPDATE collecting SET tick = ?, trouble = ?', tick, told))
   }
 
   async pulses(after: number): Promise<ObservedBeats> {
     if (this.#file.mode === 'write') await this.#flush()
+    const given = await this.#file.read((connection) =>
+      connection.get<{ version: number }>('SELECT version FROM collecting'),
+    )
     const pulses: ObservedBeat[] = []
-    let cursor = after
+    // beyond all that was given: it is of a file that is gone, made when the clock was ahead of this one
+    let cursor = after > (given?.version ?? after) ? 0 : after
     for (;;) {
       const rows = await this.#file.read((connection) =>
         connection.all<ObservedBeat>(
@@ -147,11 +163,15 @@ export class Beats implements AsyncDisposable {
       if (rows.length < BATCH) break
       await yieldToEvents()
     }
-    const tick = await this.#file.read((connection) => connection.get<{ tick: string }>('SELECT tick FROM collecting'))
+    const collecting = await this.#file.read((connection) =>
+      connection.get<{ tick: string; trouble: string | null }>('SELECT tick, trouble FROM collecting'),
+    )
     const contests = await this.#file.read((connection) =>
       connection.all<Contest>('SELECT session, heard, refused, times FROM contests'),
     )
-    return { pulses, contests: contests ?? [], cursor, tick: tick?.tick ?? '' }
+    const { tick = '', trouble = null } = collecting ?? {}
+    const told = trouble === null ? null : (JSON.parse(trouble) as StoreTrouble)
+    return { pulses, contests: contests ?? [], cursor, tick, trouble: told }
   }
 
   /** Forgets sessions that nobody knows any more. */
@@ -171,6 +191,7 @@ export class Beats implements AsyncDisposable {
     for (const session of unknown) {
       this.#latest.delete(session)
       this.#asking.forget(session)
+      this.#parts.pythonReaders.forget(session)
       this.#parts.speakers.forget(session)
     }
   }

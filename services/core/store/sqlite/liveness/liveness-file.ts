@@ -1,15 +1,18 @@
 import { chmodSync, rmSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
-import { prepare, SqliteConnection, waitingForLock } from '../file/connection.ts'
+import { type LockWait, prepare, SqliteConnection, waitingForLock } from '../file/connection.ts'
 import { DatabaseFiles } from '../file/database-files.ts'
 import { type FileIdentity, identify } from '../file/database-path.ts'
+import { isOnReadOnlyDisk } from '../file/read-only-disk.ts'
 import { readSchema } from '../file/schema.ts'
+import { demandSharedRights } from '../file/shared-rights.ts'
 import { isDamage, isFull, sqliteCode } from '../file/sqlite-errors.ts'
 
 /** Raised with every change of liveness.sql: a file of another version is made anew. */
-const SCHEMA_VERSION = 3
+const SCHEMA_VERSION = 4
 
 export interface LivenessFileParts {
   readonly clock: Clock
@@ -54,11 +57,20 @@ export class LivenessFile implements Disposable {
     this.#onReopen = listener
   }
 
-  /** Runs an act in one transaction, waiting while the file is locked. Throws `unavailable`. */
+  /**
+   * Runs an act in one transaction, waiting while the file is locked. Throws `unavailable`. The act may run twice, so it has no
+   * effect but on the file.
+   */
   async write<T>(act: (connection: SqliteConnection) => T): Promise<T> {
     return this.#patiently(() => {
       const connection = this.#open()
-      return connection.transaction(() => act(connection))
+      try {
+        return connection.transaction(() => act(connection))
+      } catch (error) {
+        if (!isFull(error)) throw error
+        connection.get('PRAGMA wal_checkpoint(PASSIVE)') // then the log begins anew, and beats need no more of the full disk
+        return connection.transaction(() => act(connection))
+      }
     })
   }
 
@@ -81,19 +93,35 @@ export class LivenessFile implements Disposable {
     this.#isClosed = true
   }
 
-  /** Repeats an act while the file is locked. A damaged file is replaced by a new one, once. */
+  /**
+   * Repeats an act while the file is locked. A damaged file is replaced by a new one, once. An error of the disk is met twice
+   * before it counts as damage, and on a disk that is read-only nothing is replaced.
+   */
   async #patiently<T>(act: () => T): Promise<T> {
     const lockWait = { ...this.#parts, boundMs: this.#parts.lockWaitMs }
     try {
       return await waitingForLock(act, this.#path, lockWait)
     } catch (error) {
-      const cause = error instanceof Error ? error.cause : undefined
-      const isPastUse = (isDamage(cause) && !isFull(cause)) || sqliteCode(cause) === 'SQLITE_ERROR'
-      if (!isPastUse || this.#parts.mode === 'read') throw error
-      this.#parts.log.warn('the file of beats is damaged; a new one is made', { path: this.#path, error })
-      this.#discard()
-      return await waitingForLock(act, this.#path, lockWait)
+      if (this.#parts.mode === 'read' || !isPastUse(error) || isOnReadOnlyDisk(this.#path)) throw error
+      if (isOfDisk(error)) return await this.#again(act, lockWait)
+      return await this.#anew(act, error, lockWait)
     }
+  }
+
+  async #again<T>(act: () => T, lockWait: LockWait): Promise<T> {
+    this.#close()
+    try {
+      return await waitingForLock(act, this.#path, lockWait)
+    } catch (error) {
+      if (!isPastUse(error)) throw error
+      return await this.#anew(act, error, lockWait)
+    }
+  }
+
+  async #anew<T>(act: () => T, error: unknown, lockWait: LockWait): Promise<T> {
+    this.#parts.log.warn('the file of beats is damaged; a new one is made', { path: this.#path, error })
+    this.#discard()
+    return await waitingForLock(act, this.#path, lockWait)
   }
 
   /** The connection, opened anew when the file under it is not the one that others see. */
@@ -106,6 +134,7 @@ export class LivenessFile implements Disposable {
       this.#discard() // others would be read in another log than this one
     else this.#close()
     const isNew = identify(this.#path) === null
+    demandSharedRights({ path: this.#path, folder: dirname(this.#path) })
     const connection = new SqliteConnection(this.#path, { create: this.#parts.mode === 'write' })
     try {
       if (isNew) chmodSync(this.#path, this.#parts.fileMode())
@@ -134,6 +163,16 @@ export class LivenessFile implements Disposable {
   }
 }
 
+/** What SQLite says that nothing but a new file will mend. */
+function isPastUse(error: unknown): boolean {
+  const cause = error instanceof Error ? error.cause : undefined
+  return (isDamage(cause) && !isFull(cause)) || sqliteCode(cause) === 'SQLITE_ERROR'
+}
+
+function isOfDisk(error: unknown): boolean {
+  return error instanceof Error && /^SQLITE_IOERR(_|$)/.test(sqliteCode(error.cause) ?? '')
+}
+
 /**
  * Versions begin at the microseconds of the wall clock, so that in a file that was made anew they lie beyond all that
  * observers have seen of the one before.
@@ -148,4 +187,5 @@ function makeSchema(connection: SqliteConnection, wall: number): void {
     connection.run('INSERT INTO collecting (id, version, tick) VALUES (1, ?, ?)', Math.round(wall * 1000), '')
     connection.pragma(`user_version = ${SCHEMA_VERSION}`)
   })
+  connection.get('PRAGMA wal_checkpoint(PASSIVE)') // the file has its pages, whatever becomes of the disk
 }

@@ -1,10 +1,9 @@
 import { conversationOf, isConversationId, type SessionId, sessionId, sideOf } from '#fleet/session-id.ts'
-import { TASK_MESSAGE_ACTION } from '#fleet/task-messages.ts'
 import type { SqliteConnection } from '../file/connection.ts'
 import type { MalformedRows } from '../tables/malformed-rows.ts'
 import { ID_MAX, type MessageTable } from '../tables/messages.ts'
 import type { Tables } from '../tables/tables.ts'
-import { pythonMetadata } from './python-format.ts'
+import { OWN_TASK_MARK } from './python-format.ts'
 
 /** New messages looked at in one go. */
 const MESSAGES_AT_ONCE = 1_000
@@ -14,7 +13,7 @@ const READERS_MAX = 10_000
 const ENTRIES_MAX = 5_000
 
 const NEW_MESSAGES = `
-  SELECT id, conversation_id, from_session, to_session, read, metadata IS ? AS isOurs
+  SELECT id, conversation_id, from_session, to_session, read, coalesce(instr(metadata, ?) > 0, 0) AS isOurs
   FROM messages WHERE id > ? AND id <= ${ID_MAX} ORDER BY id LIMIT +?`
 /** With a bare parameter SQLite would compile it again for each reader. */
 const OLDEST_UNREAD = `
@@ -31,7 +30,7 @@ const WITH_UNREAD = `
 const OWN_ACTS = `
   SELECT s2_audit.action, named.value AS message
   FROM s2_audit, json_each(details, CASE s2_audit.action WHEN 'send' THEN '$.message' ELSE '$.messages' END) AS named
-  WHERE seq > ? AND s2_audit.action IN ('send', 'ack')`
+  WHERE seq > ? AND s2_audit.action IN ('send', 'ack', 'import')`
 
 interface MessageRow {
   readonly id: number
@@ -42,15 +41,15 @@ interface MessageRow {
   readonly isOurs: 0 | 1
 }
 
-/** A message that S2 sent or acked for an agent. */
+/** A message that S2 sent or acked for an agent, or brought over from another file, read or not. */
 interface OwnAct {
-  readonly action: 'send' | 'ack'
+  readonly action: 'send' | 'ack' | 'import'
   readonly message: number
 }
 
 /**
  * What foreign writers do in the table of messages: whose agent sent one, and whose marked one as read. All that S2 sends and
- * marks for agents is in its audit chain, and what it says of its own accord has an action of its own; the rest is theirs.
+ * marks for agents is in its audit chain, and what it says of its own accord has a mark of its own; the rest is theirs.
  * Costs the new messages and a step for each reader who has some unread, however many messages there are.
  */
 export class ForeignActs {
@@ -77,12 +76,7 @@ export class ForeignActs {
    */
   look(): { readonly sessions: ReadonlySet<SessionId>; readonly isMore: boolean } {
     if (this.#message === undefined) this.#skipToNow()
-    const rows = this.#connection.all<MessageRow>(
-      NEW_MESSAGES,
-      pythonMetadata(TASK_MESSAGE_ACTION, []),
-      this.#message ?? 0,
-      MESSAGES_AT_ONCE,
-    )
+    const rows = this.#connection.all<MessageRow>(NEW_MESSAGES, OWN_TASK_MARK, this.#message ?? 0, MESSAGES_AT_ONCE)
     const oldest = this.#oldest ?? this.#findOldest()
     const reads = this.#readsOf(oldest)
     if (rows.length > 0 || reads.size > 0) this.#readOwnActs()
@@ -159,8 +153,10 @@ export class ForeignActs {
   }
 
   #readOwnActs(): void {
-    for (const { action, message } of this.#connection.all<OwnAct>(OWN_ACTS, this.#entry))
-      this.#own[action].add(message)
+    for (const { action, message } of this.#connection.all<OwnAct>(OWN_ACTS, this.#entry)) {
+      if (action !== 'ack') this.#own.send.add(message)
+      if (action !== 'send') this.#own.ack.add(message)
+    }
   }
 
   #forgetOwnActs(): void {

@@ -1,16 +1,18 @@
 import { hostname } from 'node:os'
 import { type Beat, FOREIGN_INCARNATION } from '#fleet/beat.ts'
-import type { Message } from '#fleet/message.ts'
 import { conversationOf, isConversationId, type SessionId, sessionId, sideOf } from '#fleet/session-id.ts'
-import { statusOfWord } from '#fleet/task-messages.ts'
+import { statusOfWord } from '#fleet/task-words.ts'
 import type { StoreParts } from '../../store.ts'
 import type { DatabaseWriter } from '../database-writer.ts'
 import { isBusy, isDamage, isFull } from '../file/sqlite-errors.ts'
 import type { Beats } from '../liveness/beats.ts'
 import type { LivenessFile } from '../liveness/liveness-file.ts'
 import type { MalformedRows } from '../tables/malformed-rows.ts'
+import { EndedConversations } from './ended-conversations.ts'
 import { ForeignActs } from './foreign-acts.ts'
+import type { ForeignTaskMessages } from './foreign-task-messages.ts'
 import { noteHeartbeats, type PythonHeartbeat, readHeartbeats } from './last-mirrored-heartbeats.ts'
+import { OddMessages } from './odd-messages.ts'
 import { pythonTime } from './python-format.ts'
 
 /** The time between two rounds, milliseconds. */
@@ -25,8 +27,6 @@ const HEARTBEATS_MS = 1000
 const STATUS_MAX = 100
 /** How often unknown sessions are forgotten, milliseconds. */
 const FORGET_MS = 600_000
-/** Messages searched in one transaction: most say nothing of tasks, and cost a microsecond. */
-const ABSORBED_AT_ONCE = 1_000
 /** Heartbeats mirrored in one transaction. */
 const MIRRORED_AT_ONCE = 500
 
@@ -58,7 +58,10 @@ export class PythonBridgeSync {
   readonly #beats: Beats
   readonly #parts: StoreParts
   readonly #malformed: MalformedRows
+  readonly #taskMessages: ForeignTaskMessages
   readonly #acts: ForeignActs
+  readonly #ended: EndedConversations
+  readonly #oddMessages: OddMessages
   readonly #mirrored = new Map<SessionId, Mirrored>()
   /** When a foreign writer last changed a session's row. */
   readonly #keptAt = new Map<SessionId, number>()
@@ -75,13 +78,17 @@ export class PythonBridgeSync {
     beats: Beats,
     parts: StoreParts,
     malformed: MalformedRows,
+    taskMessages: ForeignTaskMessages,
   ) {
     this.#writer = writer
     this.#livenessFile = livenessFile
     this.#beats = beats
     this.#parts = parts
     this.#malformed = malformed
+    this.#taskMessages = taskMessages
     this.#acts = new ForeignActs(writer.tables, malformed)
+    this.#ended = new EndedConversations(writer, parts.clock)
+    this.#oddMessages = new OddMessages(writer, malformed)
     this.#forgotAt = parts.clock.now()
   }
 
@@ -92,13 +99,16 @@ export class PythonBridgeSync {
       const isMore = await this.#takeSigns(now)
       this.#heartbeatsAt = isMore ? Number.NEGATIVE_INFINITY : now
       await this.#mirror(now)
+      await this.#oddMessages.tell()
     }
-    const isMore = await this.#absorbMessages()
+    const hasMore =
+      this.#taskMessages.hasNew() && (await this.#writer.groupCommit.write(() => this.#taskMessages.takeIn()))
+    await this.#ended.tend()
     if (now - this.#forgotAt >= FORGET_MS) {
       this.#forgotAt = now
       await this.#beats.forgetUnknown()
     }
-    return isMore ? 0 : ROUND_MS
+    return hasMore ? 0 : ROUND_MS
   }
 
   /** Counts what foreign writers have done since the last time, as beats of their sessions. Answers whether there is more. */
@@ -107,7 +117,10 @@ export class PythonBridgeSync {
     this.#heartbeats ??= await readHeartbeats(this.#livenessFile)
     const known = this.#heartbeats
     const { version, rows, isMore } = this.#readForeignTables()
-    if (isFirst) rememberMirrored(rows, known)
+    if (isFirst) {
+      rememberMirrored(rows, known)
+      this.#beats.rememberForeign([...known].flatMap(([session, { seq }]) => (seq > 0 ? session : [])))
+    }
     const fresh = new Map<SessionId, PythonHeartbeat>()
     for (const [session, row] of rows) {
       const after = withSigns(known.get(session), row, this.#active.has(session))
@@ -143,13 +156,13 @@ export class PythonBridgeSync {
   /** The rows of heartbeats, and sessions that did something else, where others have committed since the last time. */
   #readForeignTables(): { version: number; rows: Map<SessionId, StatusRow | null>; isMore: boolean } {
     const rows = new Map<SessionId, StatusRow | null>()
-    const { connection, messages } = this.#writer.tables
+    const { connection } = this.#writer.tables
     try {
       connection.beginReading()
       const version = connection.dataVersion()
       if (version === this.#seen) this.#acts.pass()
       else {
-        messages.reportOddIds()
+        this.#oddMessages.look()
         const { sessions, isMore } = this.#acts.look()
         for (const session of sessions) this.#active.add(session)
         for (const session of this.#active) rows.set(session, null)
@@ -208,48 +221,27 @@ export class PythonBridgeSync {
     }
   }
 
-  /** A row that is there keeps its status, which its agent wrote: only the time of its heartbeat is refreshed. */
   #write(sessions: Iterable<SessionId>, text: string): void {
-    const { connection } = this.#writer.tables
     for (const session of sessions) {
-      const place = [conversationOf(session), sideOf(session)]
-      if (connection.run(REFRESH, text, ...place) === 0) connection.run(MIRROR, ...place, MIRRORED_STATUS, text)
+      this.#orPassOver('heartbeat', session, () => this.#writeHeartbeat(session, text))
     }
   }
 
-  /** Absorbs what messages say about tasks, and moves the cursor in the same transaction. Answers whether there is more. */
-  async #absorbMessages(): Promise<boolean> {
-    const { messages } = this.#writer.tables
-    if (messages.newest() === this.#cursor()) return false
-    return this.#writer.groupCommit.write(() => {
-      const batch = messages.mentioning('"task_id"', this.#cursor(), ABSORBED_AT_ONCE)
-      for (const message of batch.messages) {
-        if (this.#writer.tables.conversations.isLive(conversationOf(message.from))) this.#absorb(message)
-      }
-      this.#writer.tables.connection.run(
-        "INSERT OR REPLACE INTO s2_cursors (name, at) VALUES ('letters', ?)",
-        batch.last,
-      )
-      this.#writer.tables.tasks.forgetAbsorbed(batch.last)
-      return batch.isFull
-    })
+  /** A row that is there keeps its status, which its agent wrote: only the time of its heartbeat is refreshed. */
+  #writeHeartbeat(session: SessionId, text: string): void {
+    const { connection } = this.#writer.tables
+    const place = [conversationOf(session), sideOf(session)]
+    if (connection.run(REFRESH, text, ...place) === 0) connection.run(MIRROR, ...place, MIRRORED_STATUS, text)
   }
 
-  /** A message that cannot be absorbed is passed over: it must not stop those that come after it. */
-  #absorb(message: Message): void {
+  /** A row that cannot be written is passed over: a table of another bridge may allow less than the usual one. */
+  #orPassOver(kind: 'heartbeat', row: string, step: () => void): void {
     try {
-      this.#writer.tables.connection.attempt(() => this.#writer.tables.tasks.absorb(message))
+      this.#writer.tables.connection.attempt(step)
     } catch (error) {
       if (isBusy(error) || isFull(error) || isDamage(error)) throw error
-      this.#writer.tables.chain.forgetHead()
-      this.#malformed.report('task', message.id)
+      this.#malformed.report(kind, row)
     }
-  }
-
-  #cursor(): number {
-    return (
-      this.#writer.tables.connection.get<{ at: number }>("SELECT at FROM s2_cursors WHERE name = 'letters'")?.at ?? 0
-    )
   }
 }
 

@@ -11,6 +11,11 @@ export function pythonTime(ms: number): string {
   return `${new Date(ms).toISOString().slice(0, -1)}000`
 }
 
+/** Whole microseconds since 1970 in the same form. */
+export function pythonTimeOfMicros(us: number): string {
+  return `${new Date(Math.floor(us / 1000)).toISOString().slice(0, -1)}${String(us % 1000).padStart(3, '0')}`
+}
+
 /** The form that Python writes: parsed on a fast path, since there may be a hundred thousand. */
 const USUAL = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}$/
 
@@ -21,9 +26,22 @@ export function fromPythonTime(text: unknown): number | null {
   return Number.isNaN(ms) ? parseInstant(text) : ms
 }
 
+/** The same in microseconds. */
+export function microsOfPythonTime(text: unknown): number | null {
+  const ms = fromPythonTime(text)
+  if (ms === null) return null
+  return ms * 1000 + (typeof text === 'string' && USUAL.test(text) ? Number(text.slice(23)) : 0)
+}
+
+/** What S2 sends of its own accord, and not for an agent. */
+export type OwnMark = 'task'
+
+/** How metadata with such a mark can be told: the Python bridge reads its own two keys alone. */
+export const OWN_TASK_MARK = '"s2":"task"'
+
 /** A message's action and files, as JSON. */
-export function pythonMetadata(action: string | null, files: readonly string[]): string {
-  return JSON.stringify({ action_type: action, files_involved: files })
+export function pythonMetadata(action: string | null, files: readonly string[], mark: OwnMark | null = null): string {
+  return JSON.stringify({ action_type: action, files_involved: files, ...(mark === null ? {} : { s2: mark }) })
 }
 
 /** Reads metadata of any writer: a field that is wrong counts as absent. */

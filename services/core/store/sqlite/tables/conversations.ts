@@ -46,6 +46,18 @@ interface Reload {
   rowid: number
 }
 
+/** A conversation of another database. */
+export interface ForeignConversation {
+  readonly id: string
+  readonly roles: Readonly<Record<Side, string>>
+  /** As S2 named them there; null where it named none. */
+  readonly agents: Readonly<Record<Side, string>> | null
+  /** Null: it gets new ones. */
+  readonly tokens: Readonly<Record<Side, string>> | null
+  readonly createdAt: number
+  readonly expiresAt: number
+}
+
 /** The conversations of the database; live ones are kept in memory. */
 export class ConversationTable implements ConversationTokens {
   readonly #connection: SqliteConnection
@@ -119,6 +131,12 @@ export class ConversationTable implements ConversationTokens {
     return (this.#known.get(id)?.expiresAt ?? 0) > this.#clock.wall()
   }
 
+  /** The same by its row alone, as it is at this moment: a change of a foreign writer is not always seen in memory. */
+  isLiveNow(id: string): boolean {
+    const row = this.#connection.get<{ expires_at: unknown }>('SELECT expires_at FROM conversations WHERE id = ?', id)
+    return (fromPythonTime(row?.expires_at) ?? 0) > this.#clock.wall()
+  }
+
   /** Answers when it ends; throws `not_found` or `expired`. */
   demandLive(id: string): number {
     const row = this.#connection.get<{ expires_at: unknown }>('SELECT expires_at FROM conversations WHERE id = ?', id)
@@ -152,6 +170,25 @@ export class ConversationTable implements ConversationTokens {
     this.#touch(id, agents)
     this.#audit('conversation_opened', { conversation: id, agents })
     return { id, roles, agents, createdAt, expiresAt, tokens }
+  }
+
+  /** Takes over a conversation of another database; answers false, and does nothing, where its id is here already. */
+  takeOver({ id, roles, agents, tokens, createdAt, expiresAt }: ForeignConversation): boolean {
+    const key = this.#tokenKey()
+    const isNew = this.#connection.run(
+      `INSERT OR IGNORE INTO conversations
+        (id, session_a_role, session_b_role, session_a_token, session_b_token, created_at, expires_at)
+        VALUES (?, ?, ?, ?, ?, ?, ?)`,
+      id,
+      roles.a,
+      roles.b,
+      tokens?.a ?? makeToken(key, id, 'a'),
+      tokens?.b ?? makeToken(key, id, 'b'),
+      pythonTime(createdAt),
+      pythonTime(expiresAt),
+    )
+    if (isNew > 0 && agents !== null) this.#touch(id, agents)
+    return isNew > 0
   }
 
   renewConversation(id: string, lifetimeMs: number): Conversation {
@@ -231,6 +268,12 @@ export class ConversationTable implements ConversationTokens {
     this.#connection.run('UPDATE conversations SET session_b_role = ? WHERE id = ?', role, id)
     this.#connection.run('UPDATE s2_conversations SET agent_b = ? WHERE id = ?', agent, id)
     this.#touch(id, { a: sessionId(id, 'a'), b: agent })
+  }
+
+  disown(session: SessionId): void {
+    const { conversation, side } = parseSession(session)
+    this.#connection.run(`UPDATE s2_conversations SET ${AGENT_COLUMN[side]} = ? WHERE id = ?`, session, conversation)
+    this.#touch(conversation, { a: sessionId(conversation, 'a'), b: sessionId(conversation, 'b') })
   }
 
   /** The agent and the role of a session, also after its conversation has ended; null where there is none. */
@@ -381,3 +424,4 @@ export class ConversationTable implements ConversationTokens {
 }
 
 const TOKEN_COLUMN = { a: 'session_a_token', b: 'session_b_token' } as const
+const AGENT_COLUMN = { a: 'agent_a', b: 'agent_b' } as const

@@ -68,6 +68,21 @@ export class IncidentTable {
     return true
   }
 
+  /** Keeps an incident that could not be kept while it lasted: people were told of it then. */
+  noteEnded({ cause, kind, agent, summary }: NewIncident, openedAt: number, outcome: string): void {
+    const id = this.#connection.insert(
+      'INSERT INTO s2_incidents (cause, kind, agent, summary, opened_at, closed_at, outcome) VALUES (?, ?, ?, ?, ?, ?, ?)',
+      cause,
+      kind,
+      agent,
+      redact(summary),
+      openedAt,
+      this.#clock.wall(),
+      redact(outcome),
+    )
+    this.#chain.append({ actor: 'bridge', action: 'incident_ended', details: { incident: id, cause, kind, outcome } })
+  }
+
   incidents({ open }: { readonly open: boolean }): Incident[] {
     const where = open ? 'WHERE i.closed_at IS NULL' : ''
     return this.#connection.all<Incident>(`SELECT ${COLUMNS} FROM s2_incidents i ${where} ORDER BY i.id`)

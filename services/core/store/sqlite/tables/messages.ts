@@ -1,14 +1,29 @@
 import { hash } from 'node:crypto'
 import { S2Error } from '#fleet/errors.ts'
-import { lengthOf, type Mark, type Message, type MessageDraft, READ_MAX, type StoredMessage } from '#fleet/message.ts'
+import {
+  lengthOf,
+  type Mark,
+  type Message,
+  type MessageDraft,
+  READ_MAX,
+  type StoredMessage,
+  type WaitingMessage,
+} from '#fleet/message.ts'
 import { redact } from '#fleet/redact.ts'
 import { isConversationId, parseSession, partnerOf, type SessionId, sessionId } from '#fleet/session-id.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { SqliteConnection, Value } from '../file/connection.ts'
-import { fromPythonMetadata, fromPythonTime, pythonMetadata, pythonTime } from '../python/python-format.ts'
+import {
+  fromPythonMetadata,
+  fromPythonTime,
+  type OwnMark,
+  pythonMetadata,
+  pythonTimeOfMicros,
+} from '../python/python-format.ts'
 import type { AuditChainTable } from './audit-chain.ts'
 import type { ConversationTable } from './conversations.ts'
 import type { MalformedRows } from './malformed-rows.ts'
+import { MessageStamps } from './message-stamps.ts'
 import { isSameDraftPrint, type OldSends, oldSendsOf } from './old-sends.ts'
 
 interface MessageRow {
@@ -27,6 +42,19 @@ const SELECT = `
   SELECT m.id, m.conversation_id, m.from_session, m.to_session, m.message, m.metadata, m.timestamp, m.read, d.state
   FROM messages m LEFT JOIN s2_deliveries d ON d.message = m.id`
 
+const INSERT = `
+  INSERT INTO messages (conversation_id, from_session, to_session, message, metadata, timestamp, read)
+    VALUES (?, ?, ?, ?, ?, ?, ?)`
+const INSERT_SEND = 'INSERT INTO s2_sends (sender, key, draft, message) VALUES (?, ?, ?, ?)'
+
+/** Whether a text is one is written before it, so that none is read. */
+const WAITING = `
+  SELECT m.id, m.from_session, m.timestamp, d.state
+  FROM messages m LEFT JOIN s2_deliveries d ON d.message = m.id
+  WHERE m.conversation_id = ? AND m.to_session = ? AND m.read = 0 AND m.id > ? AND m.id <= ${Number.MAX_SAFE_INTEGER}
+    AND m.from_session IN ('a', 'b') AND typeof(m.message) = 'text'
+  ORDER BY m.id LIMIT +?`
+
 /** The highest id that JavaScript can count to. A foreign writer may choose higher ones: those rows are passed over. */
 export const ID_MAX = Number.MAX_SAFE_INTEGER
 
@@ -37,6 +65,29 @@ export interface MessageBatch {
   readonly isFull: boolean
 }
 
+/** A message of another database, with its key and its hash where S2 sent it there, or else a key made for it. */
+export interface ForeignMessage {
+  readonly from: SessionId
+  readonly text: string
+  readonly action: string | null
+  readonly files: readonly string[]
+  /** As the Python bridge writes it. */
+  readonly timestamp: string
+  readonly isRead: boolean
+  readonly key: string
+  readonly draft: Uint8Array | null
+}
+
+/** Rows with ids on one side of those that SQLite gives. The ids are text: JavaScript would round them. */
+export interface OddIds {
+  readonly side: 'below' | 'above'
+  readonly limit: number
+  readonly count: number
+  readonly unread: number
+  readonly lowest: string
+  readonly highest: string
+}
+
 /** What sessions send to each other, in the table that they share with the Python bridge. */
 export class MessageTable {
   readonly #connection: SqliteConnection
@@ -45,6 +96,7 @@ export class MessageTable {
   readonly #oldSends: OldSends
   readonly #clock: Clock
   readonly #malformed: MalformedRows
+  readonly #stamps: MessageStamps
 
   constructor(
     connection: SqliteConnection,
@@ -59,6 +111,16 @@ export class MessageTable {
     this.#oldSends = oldSendsOf(connection)
     this.#clock = clock
     this.#malformed = malformed
+    this.#stamps = new MessageStamps(connection, clock)
+  }
+
+  /** A transaction begins. */
+  begin(): void {
+    this.#stamps.begin()
+  }
+
+  committed(): void {
+    this.#stamps.committed()
   }
 
   /** Sends a clean draft with its key. Answers whether the message is new. */
@@ -72,15 +134,35 @@ export class MessageTable {
     if (earlier !== undefined) return { message: this.#repeatedSend(from, key, draft, print, earlier), isNew: false }
     this.#conversations.demandLive(parseSession(from).conversation)
     const message = this.post(from, draft)
-    this.#connection.run(
-      'INSERT INTO s2_sends (sender, key, draft, message) VALUES (?, ?, ?, ?)',
-      from,
-      key,
-      print,
-      message.id,
-    )
+    this.#connection.run(INSERT_SEND, from, key, print, message.id)
     this.#chain.append({ actor: from, action: 'send', details: { message: message.id, to: message.to } })
     return { message, isNew: true }
+  }
+
+  /** Takes over a message of another database; answers its id, or null where its sender has used its key here already. */
+  takeOver(message: ForeignMessage): number | null {
+    const { from, key, timestamp, isRead } = message
+    if (this.hasSend(from, key)) return null
+    const { conversation, side } = parseSession(from)
+    const draft = { text: redact(message.text), action: message.action, files: message.files.map(redact) }
+    const id = this.#connection.insert(
+      INSERT,
+      conversation,
+      side,
+      side === 'a' ? 'b' : 'a',
+      draft.text,
+      pythonMetadata(draft.action === null ? null : redact(draft.action), draft.files),
+      timestamp,
+      isRead ? 1 : 0,
+    )
+    if (id > ID_MAX) throw idsSpent()
+    this.#connection.run(INSERT_SEND, from, key, message.draft ?? fingerprint(draft), id)
+    return id
+  }
+
+  /** Whether a sender has used a key. */
+  hasSend(from: SessionId, key: string): boolean {
+    return this.#earlier(from, key) !== undefined
   }
 
   #earlier(from: SessionId, key: string): { draft: Uint8Array; message: number } | undefined {
@@ -92,23 +174,24 @@ export class MessageTable {
     return earlier ?? (this.#oldSends.isAny() ? this.#oldSends.find(from, key) : undefined)
   }
 
-  /** Writes a message to the partner of `from`; checks nothing. */
-  post(from: SessionId, { text, action = null, files = [] }: MessageDraft): Message {
+  /** Writes a message to the partner of `from`; checks nothing. `mark` says that S2 sends it of its own accord, and about what. */
+  post(from: SessionId, { text, action = null, files = [] }: MessageDraft, mark: OwnMark | null = null): Message {
     const { conversation, side } = parseSession(from)
     const to = partnerOf(from)
-    const sentAt = this.#clock.wall()
+    const stamp = this.#stamps.next()
     const id = this.#connection.insert(
-      `INSERT INTO messages (conversation_id, from_session, to_session, message, metadata, timestamp, read)
-        VALUES (?, ?, ?, ?, ?, ?, 0)`,
+      INSERT,
       conversation,
       side,
       side === 'a' ? 'b' : 'a',
       text,
-      pythonMetadata(action, files),
-      pythonTime(sentAt),
+      pythonMetadata(action, files, mark),
+      pythonTimeOfMicros(stamp),
+      0,
     )
     if (id > ID_MAX) throw idsSpent()
-    return { id, from, to, text, action, files, sentAt }
+    this.#stamps.wrote(id)
+    return { id, from, to, text, action, files, sentAt: Math.floor(stamp / 1000) }
   }
 
   /** Moves messages forward; answers the ids that moved. */
@@ -152,6 +235,21 @@ export class MessageTable {
     )
   }
 
+  waiting(reader: SessionId, after: number, limit: number): WaitingMessage[] {
+    const { conversation, side } = parseSession(reader)
+    const rows = this.#connection.all<Pick<MessageRow, 'id' | 'timestamp' | 'state'> & { from_session: 'a' | 'b' }>(
+      WAITING,
+      conversation,
+      side,
+      after,
+      limit,
+    )
+    return rows.map(({ id, from_session: from, timestamp, state }) => {
+      const sentAt = fromPythonTime(timestamp) ?? 0
+      return { id, from: sessionId(conversation, from), sentAt, delivery: state ?? 'queued' }
+    })
+  }
+
   all(after: number, limit: number): MessageBatch {
     return this.#batch(`${SELECT} WHERE m.id > ? AND m.id <= ${ID_MAX} ORDER BY m.id LIMIT +?`, [after], after, limit)
   }
@@ -187,9 +285,12 @@ export class MessageTable {
     return this.#connection.get<{ id: number | null }>(newest)?.id ?? 0
   }
 
-  /** Tells of rows whose ids are none that SQLite would give: they are passed over. */
-  reportOddIds(): void {
-    for (const row of this.#connection.all<{ id: string }>(ODD_IDS)) this.#malformed.report('message', row.id)
+  /** Rows whose ids are none that SQLite would give: they are passed over. */
+  oddIds(): OddIds[] {
+    return ODD_SIDES.flatMap(({ side, limit, sql }) => {
+      const found = this.#connection.get<Omit<OddIds, 'side' | 'limit'>>(sql)
+      return found === undefined || found.count === 0 ? [] : [{ side, limit, ...found }]
+    })
   }
 
   /** Row by row, as no more than `READ_MAX` of them may lie in memory. */
@@ -232,13 +333,18 @@ export class MessageTable {
   }
 }
 
-/** The lowest id and the highest, where they are odd, as text: JavaScript would round them. */
-const ODD_IDS = `
-  SELECT CAST(id AS TEXT) AS id FROM (SELECT min(id) AS id FROM messages WHERE id < 1)
-    WHERE id IS NOT NULL
-  UNION ALL
-  SELECT CAST(id AS TEXT) AS id FROM (SELECT max(id) AS id FROM messages WHERE id > ${ID_MAX})
-    WHERE id IS NOT NULL`
+/** So many rows with odd ids are looked at: it is done whenever a foreign writer has committed. */
+const ODD_MAX = 1_000
+
+const ODD_SIDES = [
+  { side: 'below', limit: 1, sql: oddSql('id < 1', 'ASC') },
+  { side: 'above', limit: ID_MAX, sql: oddSql(`id > ${ID_MAX}`, 'DESC') },
+] as const
+
+function oddSql(where: string, order: 'ASC' | 'DESC'): string {
+  return `SELECT count(*) AS count, coalesce(sum(read = 0), 0) AS unread, CAST(min(id) AS TEXT) AS lowest, CAST(max(id) AS TEXT) AS highest
+    FROM (SELECT id, read FROM messages WHERE ${where} ORDER BY id ${order} LIMIT ${ODD_MAX})`
+}
 
 function idsSpent(): S2Error {
   return new S2Error('unavailable', `the table of messages has ids above ${ID_MAX}: a new message would have none`, {

@@ -3,6 +3,7 @@ import type { Clock } from '#runtime/clock.ts'
 import { WorkerRegistry } from '../../worker-registry.ts'
 import type { SqliteConnection } from '../file/connection.ts'
 import type { FileIdentity } from '../file/database-path.ts'
+import type { PythonReaders } from '../python/python-readers.ts'
 import { AuditChainTable } from './audit-chain.ts'
 import { ConditionTable } from './conditions.ts'
 import { ConversationTable } from './conversations.ts'
@@ -42,6 +43,7 @@ export function openTables(
   file: FileIdentity,
   given: Clock,
   malformed: MalformedRows,
+  pythonReaders: PythonReaders,
 ): Tables {
   const clock: Clock = {
     now: () => given.now(),
@@ -58,7 +60,7 @@ export function openTables(
   })
   const messages = new MessageTable(connection, conversations, chain, clock, malformed)
   const incidents = new IncidentTable(connection, chain, clock)
-  const tasks = new TaskTable(connection, conversations, messages, chain, incidents, clock)
+  const tasks = new TaskTable(connection, conversations, messages, chain, incidents, clock, pythonReaders)
   const conditions = new ConditionTable(connection, conversations, clock)
   return { file, connection, chain, conversations, workers, messages, tasks, conditions, incidents }
 }

@@ -1,5 +1,6 @@
 import type { S2Error } from '#fleet/errors.ts'
-import { applyShownStatus, applyTaskMessage, beginForeignTask, taskOfMessage } from '#fleet/foreign-tasks.ts'
+import { takeTaskMessage } from '#fleet/foreign-messages.ts'
+import { applyShownStatus } from '#fleet/foreign-tasks.ts'
 import { EVERY_CHANNEL } from '#fleet/incident.ts'
 import type { Message } from '#fleet/message.ts'
 import { failureIncident, type Refusal, type Step } from '#fleet/ownership-decision.ts'
@@ -16,7 +17,8 @@ import {
   type TaskEnding,
   type TaskResult,
 } from '#fleet/task.ts'
-import { type AddressedTaskMessage, readTaskMessage, writeTaskMessage } from '#fleet/task-messages.ts'
+import { type AddressedTaskMessage, readTaskMessage, type TaskMessage, writeTaskMessage } from '#fleet/task-messages.ts'
+import { isReassignedName, reassignedName, withoutReassigned } from '#fleet/task-names.ts'
 import {
   applyCancel,
   applyEnding,
@@ -30,12 +32,15 @@ import {
 } from '#fleet/task-ownership.ts'
 import { applyReport, isSameReport } from '#fleet/task-reports.ts'
 import type { Clock } from '#runtime/clock.ts'
+import { ForeignTasks } from '../../foreign-task-view.ts'
 import type { LateReport, TaskFilter } from '../../store.ts'
 import type { SqliteConnection, Value } from '../file/connection.ts'
+import type { PythonReaders } from '../python/python-readers.ts'
 import type { AuditChainTable } from './audit-chain.ts'
 import type { ConversationTable } from './conversations.ts'
 import type { IncidentTable } from './incidents.ts'
 import type { MessageTable } from './messages.ts'
+import { TaskNameTable } from './task-names.ts'
 
 /** A task as its row has it: lists and objects are JSON. */
 type TaskRow = { readonly [K in keyof Task]: K extends JsonColumn ? string | null : Task[K] }
@@ -59,6 +64,9 @@ export class TaskTable {
   readonly #chain: AuditChainTable
   readonly #incidents: Pick<IncidentTable, 'openIncident'>
   readonly #clock: Clock
+  readonly #pythonReaders: PythonReaders
+  readonly #names: TaskNameTable
+  readonly #foreign: ForeignTasks
 
   constructor(
     connection: SqliteConnection,
@@ -67,6 +75,7 @@ export class TaskTable {
     chain: AuditChainTable,
     incidents: Pick<IncidentTable, 'openIncident'>,
     clock: Clock,
+    pythonReaders: PythonReaders,
   ) {
     this.#connection = connection
     this.#conversations = conversations
@@ -74,6 +83,19 @@ export class TaskTable {
     this.#chain = chain
     this.#incidents = incidents
     this.#clock = clock
+    this.#pythonReaders = pythonReaders
+    const names = new TaskNameTable(connection)
+    this.#names = names
+    this.#foreign = new ForeignTasks({
+      find: (id) => this.#find(id),
+      withName: (name, conversation) => names.withName(name, conversation),
+      namesOf: (conversation, task) => names.namesOf(conversation, task),
+      holdersOf: (task) => this.#holdersOf(task),
+      heldEpoch: (task, session) => this.#heldEpoch(task, session),
+      endOf: (session) => conversations.endOf(session),
+      hasOtherOfRole: (role, conversation) =>
+        conversations.live().some(({ id, roles }) => id !== conversation && roles.b === role),
+    })
   }
 
   addTask(wanted: NewTask): Task {
@@ -135,6 +157,15 @@ export class TaskTable {
     return outcome.refusal
   }
 
+  /** What a report would make of its task, without writing it. Throws what it would be refused with. */
+  foresee(holder: SessionId, report: Report): Task {
+    const task = this.task(report.task)
+    if (!this.#hasHeld(task, holder)) throw unknownTask(report.task)
+    const outcome = applyReport(task, holder, report, this.#clock.wall())
+    if (outcome.refusal !== null) throw outcome.refusal
+    return outcome.task
+  }
+
   cancelTask(id: string): Task {
     const task = this.task(id)
     const outcome = applyCancel(task, this.#clock.wall())
@@ -175,20 +206,25 @@ export class TaskTable {
       .map(({ holder, report, at }) => ({ holder, report: JSON.parse(report) as Report, at }))
   }
 
-  /** Applies what a message says of a task, if anything, once. */
+  /** Applies what a message says of a task, if anything, once. Reports count also once their conversation has ended; work is given in one that lives. */
   absorb({ id, from, text }: Message): void {
     const taskMessage = readTaskMessage(text)
     if (taskMessage === null || this.#connection.run('INSERT OR IGNORE INTO s2_letters (message) VALUES (?)', id) === 0)
       return
-    const now = this.#clock.wall()
-    const known = this.#find(taskMessage.task)
-    const wanted = taskOfMessage(from, taskMessage, now)
-    if (known === undefined && wanted !== null) this.#write(beginForeignTask(this.#ofItsRole(wanted), now), null)
-    if (known === undefined || !this.#hasHeld(known, from)) return
-    const outcome = applyTaskMessage(known, from, taskMessage, now)
-    if (outcome === null) return
-    if (outcome.refusal === null) this.#write(outcome, known)
-    else this.#keepLateReport(outcome)
+    if (taskMessage.type === 'task_assignment' && !this.#conversations.isLiveNow(conversationOf(from))) return
+    for (const { before, decision, name } of takeTaskMessage(this.#foreign, from, taskMessage, this.#clock.wall())) {
+      if (decision.refusal !== null) this.#keepLateReport(decision)
+      else {
+        this.#write(decision, before)
+        if (name !== null) this.#names.note({ conversation: conversationOf(from), name, task: decision.task.id })
+      }
+    }
+  }
+
+  /** Whether the conversation of a session calls any task so. */
+  isKnown(session: SessionId, name: string): boolean {
+    const conversation = conversationOf(session)
+    return this.#foreign.named(conversation, name).length > 0 || this.#foreign.withId(conversation, name) !== null
   }
 
   /** Keeps what the status that a holder shows in the Python bridge's table makes of its tasks. */
@@ -209,19 +245,38 @@ export class TaskTable {
     const old = `task IN (SELECT id FROM s2_tasks WHERE updated_at < ? AND NOT (${IS_OPEN}))`
     this.#connection.run(`DELETE FROM s2_evidence WHERE ${old}`, time)
     this.#connection.run(`DELETE FROM s2_task_holders WHERE ${old}`, time)
+    this.#connection.run(`DELETE FROM s2_task_names WHERE ${old}`, time)
     return this.#connection.run(`DELETE FROM s2_tasks WHERE updated_at < ? AND NOT (${IS_OPEN})`, time)
   }
 
   /** Whether a session holds the task or held it once. */
   #hasHeld({ id, holder }: Task, session: SessionId): boolean {
-    if (holder === session) return true
-    return (
-      this.#connection.get('SELECT 1 FROM s2_task_holders WHERE task = ? AND holder = ?', id, session) !== undefined
-    )
+    return holder === session || this.#heldEpoch(id, session) !== null
   }
 
-  #noteHolder(task: string, holder: SessionId): void {
-    this.#connection.run('INSERT OR IGNORE INTO s2_task_holders (task, holder) VALUES (?, ?)', task, holder)
+  #heldEpoch(task: string, session: SessionId): number | null {
+    const held = this.#connection.get<{ epoch: number }>(
+      'SELECT epoch FROM s2_task_holders WHERE task = ? AND holder = ?',
+      task,
+      session,
+    )
+    return held?.epoch ?? null
+  }
+
+  #holdersOf(task: string): SessionId[] {
+    return this.#connection
+      .all<{ holder: SessionId }>('SELECT holder FROM s2_task_holders WHERE task = ?', task)
+      .map(({ holder }) => holder)
+  }
+
+  #noteHolder({ id, epoch }: Task, holder: SessionId): void {
+    this.#connection.run(
+      `INSERT INTO s2_task_holders (task, holder, epoch) VALUES (?, ?, ?)
+        ON CONFLICT (task, holder) DO UPDATE SET epoch = excluded.epoch`,
+      id,
+      holder,
+      epoch,
+    )
   }
 
   #demandHolder(holder: SessionId): void {
@@ -233,19 +288,13 @@ export class TaskTable {
   /** Writes the outcome of a rule: the task, its messages and its audit entry. */
   #write({ task, messages, act, failure }: Step, before: Task | null): Task {
     if (task !== before) this.#save(task)
-    if (task.holder !== null && task.holder !== before?.holder) this.#noteHolder(task.id, task.holder)
     for (const message of messages) this.#send(message)
+    const isNews = task.holder !== before?.holder || task.epoch !== before.epoch
+    if (task.holder !== null && isNews) this.#noteHolder(task, task.holder)
     if (act !== null) this.#chain.append(act)
     if (failure !== undefined)
       this.#incidents.openIncident(failureIncident(failure, this.#nameOf(failure.holder)), [EVERY_CHANNEL])
     return task
-  }
-
-  /** A task that names no role gets that of the session it was given to, so that it moves to agents of that role only. */
-  #ofItsRole(wanted: NewTask): NewTask {
-    const role =
-      wanted.role ?? (wanted.holder === null ? null : (this.#conversations.endOf(wanted.holder)?.role ?? null))
-    return { ...wanted, role }
   }
 
   #nameOf(session: SessionId | null): string | null {
@@ -269,9 +318,35 @@ export class TaskTable {
 
   /** Sends a message about a task, if its conversation lives: others have no readers any more. */
   #send({ to, taskMessage }: AddressedTaskMessage): void {
-    if (!this.#conversations.isLive(conversationOf(to))) return
-    const { id } = this.#messages.post(partnerOf(to), writeTaskMessage(taskMessage))
+    if (!this.#conversations.isLiveNow(conversationOf(to))) return
+    const task = this.task(taskMessage.task)
+    const said =
+      taskMessage.type === 'task_assignment'
+        ? { ...taskMessage, originalAssignee: this.#foreign.nameOf(task.originalAssignee) }
+        : taskMessage
+    const isPython = this.#pythonReaders.has(to, this.#conversations.endOf(to)?.agent)
+    const name = isPython ? this.#nameFor(to, task, taskMessage.type) : null
+    const { id } = this.#messages.post(partnerOf(to), writeTaskMessage(said, name), 'task')
     this.#connection.run('INSERT INTO s2_letters (message) VALUES (?)', id)
+  }
+
+  /**
+   * What the conversation of an agent that knows the Python bridge alone calls a task. One that comes to it from another agent
+   * gets the name that the protocol has for that, and goes on under its former name as well, where that is free.
+   */
+  #nameFor(to: SessionId, task: Task, type: TaskMessage['type']): string {
+    const conversation = conversationOf(to)
+    const names = this.#names.namesOf(conversation, task.id)
+    const known = names.find(isReassignedName) ?? names[0]
+    if (known !== undefined) return known
+    const first = task.originalAssignee
+    if (type !== 'task_assignment' || first === null || this.#foreign.isKnownIn(conversation, task)) return task.id
+    const former = this.#names.namesOf(conversationOf(first), task.id)[0] ?? task.id
+    const isFree = (name: string): boolean => this.#foreign.named(conversation, name).length === 0
+    const [plain, name] = [withoutReassigned(former), reassignedName(former, (each) => !isFree(each))]
+    if (isFree(plain)) this.#names.note({ conversation, name: plain, task: task.id })
+    this.#names.note({ conversation, name, task: task.id })
+    return name
   }
 
   #save(task: Task): void {

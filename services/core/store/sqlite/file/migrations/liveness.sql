@@ -19,11 +19,12 @@ CREATE TABLE contests (
   times INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- One row: the version given last, and what whoever collects beats raises.
+-- One row: the version given last, what whoever collects beats raises, and what keeps it from writing to the message database (JSON).
 CREATE TABLE collecting (
   id INTEGER PRIMARY KEY CHECK (id = 1),
   version INTEGER NOT NULL,
-  tick TEXT NOT NULL
+  tick TEXT NOT NULL,
+  trouble TEXT
 ) STRICT;
 
 -- What was last seen, or written by ourselves, in session_status; null where nothing was. What is new there is a sign of a foreign

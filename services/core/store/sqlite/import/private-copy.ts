@@ -1,0 +1,173 @@
+import { closeSync, openSync, readdirSync, readSync, rmSync, statSync } from 'node:fs'
+import { chmod, copyFile, mkdir, mkdtemp, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { S2Error } from '#fleet/errors.ts'
+import { Pauses } from '#runtime/backoff.ts'
+import type { Chance, Clock } from '#runtime/clock.ts'
+
+export interface PrivateCopyParts {
+  readonly clock: Clock
+  readonly chance: Chance
+  /** Bytes that may still be written into a folder. */
+  readonly roomIn: (folder: string) => number
+}
+
+/** How long a file that is written to is tried for, and the pauses between two tries. Milliseconds. */
+const TRY_MAX_MS = 10_000
+const PAUSES = { firstMs: 20, mostMs: 500 }
+/** Copies that are older were left by a process that was killed. */
+const LEFT_MS = 3_600_000
+const SPARE_BYTES = 16 * 1024 * 1024
+/** The header of a write-ahead log has numbers that change whenever the log is begun anew. */
+const LOG_HEADER_BYTES = 32
+
+/**
+ * A database as it is at one instant, in a folder that its owner alone may enter; removed with this object. Only bytes are read, so
+ * that nothing changes beside the original and no lock of SQLite is wanted there: it may be another user's, or on a disk that
+ * may not be written.
+ */
+export class PrivateCopy implements AsyncDisposable {
+  readonly path: string
+  readonly #folder: string
+
+  private constructor(folder: string) {
+    this.#folder = folder
+    this.path = join(folder, 'copy.db')
+  }
+
+  static async of(original: string, state: string, parts: PrivateCopyParts): Promise<PrivateCopy> {
+    demandFile(original)
+    const folder = await makeFolder(state, parts.clock.wall())
+    const copy = new PrivateCopy(folder)
+    try {
+      demandRoom(original, state, parts)
+      await copyAtRest(original, copy.path, parts)
+    } catch (error) {
+      await copy[Symbol.asyncDispose]()
+      throw refusalOf(error, original, state)
+    }
+    return copy
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await rm(this.#folder, { recursive: true, force: true })
+  }
+}
+
+/**
+ * Copies the file first and then its log: while the file stays as it is and the log is not begun anew, what is appended to
+ * the log meanwhile is either copied as a whole commit, or left out by its checksum.
+ */
+async function copyAtRest(from: string, to: string, { clock, chance }: PrivateCopyParts): Promise<void> {
+  const start = clock.now()
+  const pauses = new Pauses(PAUSES, chance)
+  for (;;) {
+    const before = printOf(from)
+    for (const suffix of ['', '-journal', '-wal']) await copyIfThere(from + suffix, to + suffix)
+    if (printOf(from) === before) return
+    if (clock.now() - start > TRY_MAX_MS) throw busy(from)
+    await pauses.wait(clock)
+  }
+}
+
+async function copyIfThere(from: string, to: string): Promise<void> {
+  await rm(to, { force: true })
+  try {
+    await copyFile(from, to)
+    await chmod(to, 0o600)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+  }
+}
+
+/** Changes with the file, and with the log that belongs to it; not with what is appended to the log. */
+function printOf(path: string): string {
+  return [statOf(path), statOf(`${path}-journal`), logHeaderOf(`${path}-wal`)].join(' ')
+}
+
+function statOf(path: string): string {
+  const stat = statSync(path, { bigint: true, throwIfNoEntry: false })
+  return stat === undefined ? 'none' : `${stat.ino}.${stat.size}.${stat.mtimeNs}.${stat.ctimeNs}`
+}
+
+function logHeaderOf(path: string): string {
+  if (statSync(path, { throwIfNoEntry: false }) === undefined) return 'none'
+  const file = openSync(path, 'r')
+  try {
+    const header = Buffer.alloc(LOG_HEADER_BYTES)
+    return header.subarray(0, readSync(file, header, 0, LOG_HEADER_BYTES, 0)).toString('hex')
+  } finally {
+    closeSync(file)
+  }
+}
+
+function demandFile(path: string): void {
+  let isFile: boolean | undefined
+  try {
+    isFile = statSync(path, { throwIfNoEntry: false })?.isFile()
+  } catch (error) {
+    throw refusalOf(error, path, path)
+  }
+  if (isFile === true) return
+  if (isFile === false) throw new S2Error('invalid', `${path} is not a file`, { next: 'name the file of a database' })
+  throw new S2Error('not_found', `there is no file ${path}`, { next: 'name the file of a database' })
+}
+
+async function makeFolder(state: string, now: number): Promise<string> {
+  try {
+    await mkdir(state, { recursive: true, mode: 0o700 })
+    removeLeft(state, now)
+    return await mkdtemp(join(state, 'importing-'))
+  } catch (error) {
+    throw new S2Error('forbidden', `no copy can be made in ${state}: ${(error as Error).message}`, {
+      next: 'let this user write the state folder, or name another one (S2_STATE); nothing was changed',
+      cause: error,
+    })
+  }
+}
+
+function demandRoom(original: string, state: string, { roomIn }: PrivateCopyParts): void {
+  const bytes = ['', '-journal', '-wal'].reduce(
+    (sum, suffix) => sum + (statSync(original + suffix, { throwIfNoEntry: false })?.size ?? 0),
+    SPARE_BYTES,
+  )
+  const room = roomIn(state)
+  if (bytes <= room) return
+  const [wanted, found] = [bytes, room].map((each) => `${Math.ceil(each / 1_000_000)} MB`)
+  throw new S2Error('unavailable', `a copy of ${original} wants ${wanted} free in ${state}, where ${found} are`, {
+    next: 'make room there, or name a folder on another disk (S2_STATE); nothing was changed',
+  })
+}
+
+function removeLeft(state: string, now: number): void {
+  for (const name of readdirSync(state)) {
+    if (!/^importing-\w{6}$/.test(name)) continue
+    const path = join(state, name)
+    if (now - (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? now) > LEFT_MS) {
+      rmSync(path, { recursive: true, force: true })
+    }
+  }
+}
+
+function busy(path: string): S2Error {
+  return new S2Error('unavailable', `${path} was written to all the time, so it could not be copied as a whole`, {
+    next: 'stop what writes to it, and try again; nothing was changed',
+  })
+}
+
+function refusalOf(error: unknown, path: string, state: string): unknown {
+  const { code } = error as NodeJS.ErrnoException
+  if (code === 'ENOSPC' || code === 'EDQUOT') {
+    return new S2Error('unavailable', `the disk that holds ${state} is full`, {
+      next: 'make room there, or name a folder on another disk (S2_STATE); nothing was changed',
+      cause: error,
+    })
+  }
+  if (code === 'EACCES' || code === 'EPERM') {
+    return new S2Error('forbidden', `${path} may not be read by this user`, {
+      next: 'let this user read it and the files beside it, or copy them (with -wal and -journal) to where it may',
+      cause: error,
+    })
+  }
+  return error
+}

@@ -1,0 +1,50 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { recordingLog } from '#runtime/log.ts'
+import { Inbox } from '#spool/inbox.ts'
+import { InboxSource } from '../../services/fs-watcher/inbox-source.ts'
+import { countFolderOpens } from '../core/spool/file-system-calls.ts'
+import { letter, READER, tempState } from '../core/spool/sample.ts'
+import { ManualClock } from '../manual-clock.ts'
+
+test('a thousand messages are read with a few looks into their folder, and hinted at once', async () => {
+  using home = tempState()
+  const inbox = new Inbox(home.state)
+  await inbox.putAll(Array.from({ length: 1000 }, (_, index) => letter(index + 1)))
+  const clock = new ManualClock()
+  const abort = new AbortController()
+  const hints: string[] = []
+  let looked = Promise.withResolvers<void>()
+  const source = new InboxSource({
+    clock,
+    log: recordingLog(),
+    means: 'none',
+    signal: abort.signal,
+    inbox,
+    state: home.state,
+    pollMs: 1_000,
+    onHint: (target) => hints.push(target),
+    onLook: () => looked.resolve(),
+    onTrouble: assert.fail,
+  })
+  using counted = countFolderOpens()
+  const watching = source.watch()
+  const both = await Promise.all([source.unread(READER), source.unread(READER), looked.promise])
+  assert.deepEqual([both[0].length, both[1].length], [1000, 1000])
+  assert.ok(counted.opens < 50, `${counted.opens} folders were opened`)
+  assert.deepEqual(new Set(hints), new Set([READER]))
+  const before = hints.length
+  for (let looks = 0; looks < 8; looks += 1) {
+    looked = Promise.withResolvers()
+    await clock.advance(2_000)
+    await looked.promise
+  }
+  assert.equal(hints.length, before, 'what is known is not hinted at again')
+  await inbox.put(letter(1001))
+  looked = Promise.withResolvers()
+  await clock.advance(2_000)
+  await looked.promise
+  assert.equal(hints.length, before + 1)
+  abort.abort()
+  await watching
+})
