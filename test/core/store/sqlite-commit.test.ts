@@ -500,6 +500,32 @@ test('an errored commit is of unknown outcome, ends all writing, and is safe to 
   assert.deepEqual(texts, ['before', 'doomed'])
 })
 
+test('a COMMIT that a reader blocks is refused with nothing written, and the store writes on', async () => {
+  await using ground = await Ground.make()
+  // Without a write-ahead log a reader lets a writer begin, and keeps it from committing.
+  using connection = new SqliteConnection(ground.path, { create: true })
+  connection.exec('CREATE TABLE t (x INTEGER)')
+  using reader = new SqliteConnection(ground.path, { create: false })
+  const broken: S2Error[] = []
+  const groupCommit = new GroupCommit(connection, ground.path, {
+    ...ground.parts,
+    lockWaitMs: 1_000,
+    demandFiles: () => undefined,
+    onRollback: () => undefined,
+    onBegin: () => undefined,
+    onCommit: () => undefined,
+    onBroken: (error) => broken.push(error),
+  })
+  const put = (x: number): Promise<number> => groupCommit.write(() => connection.run('INSERT INTO t VALUES (?)', x))
+  reader.beginReading()
+  const error = await refused('unavailable', put(1))
+  assert.equal((error.cause as { code?: unknown }).code, 'SQLITE_BUSY')
+  assert.deepEqual(broken, [])
+  reader.rollback()
+  await put(2)
+  assert.deepEqual(connection.all('SELECT x FROM t'), [{ x: 2 }])
+})
+
 test('a conversation whose commit failed is not known, and the next one is', async () => {
   await using ground = await Ground.make()
   const other = await ground.open()
