@@ -124,6 +124,7 @@ function makeReady(
   const loss = carryPastDamage(readableOf(former), carryFrom)
   // It has a write-ahead log from the start, so that nobody who opens it has to switch it to one.
   fresh.pragma('journal_mode = WAL')
+  fresh.get('SELECT count(*) FROM sqlite_schema') // after a migration the checkpoint meets a lock of this connection's own without it
   fresh.pragma('wal_checkpoint(TRUNCATE)')
   return loss
 }
