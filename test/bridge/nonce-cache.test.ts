@@ -116,6 +116,7 @@ test('a nonce that was forgotten is not admitted again by a clock that is set ba
   assert.equal(scene.demandTimely(13, 72), 'admitted')
   for (const created of [10, 12]) assert.equal(scene.admit(created, 'one', 15), RESTARTED, String(created))
   assert.equal(scene.admit(13, 'one', 15), 'admitted')
+  assert.equal(scene.demandTimely(12, 11), RESTARTED, 'the last of them cannot lie ahead')
   assert.deepEqual(scene.log.records, [], 'nothing else is refused for it')
 })
 
