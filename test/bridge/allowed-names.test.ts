@@ -15,7 +15,12 @@ function check(headers: Readonly<Record<string, string>>, localAddress?: string,
 }
 
 test('a name that the bridge has is taken with any port or none, and answered in small letters', () => {
-  for (const host of ['bridge.example.org', 'bridge.example.org:7433', 'bridge.example.org:1', 'sixth.example.org:65535'])
+  for (const host of [
+    'bridge.example.org',
+    'bridge.example.org:7433',
+    'bridge.example.org:1',
+    'sixth.example.org:65535',
+  ])
     assert.equal(check({ host }), host)
   assert.equal(check({ host: 'Bridge.Example.ORG:7433' }), 'bridge.example.org:7433')
   assert.equal(check({ host: 'other.example.org:8443' }), 'other.example.org:8443')
@@ -45,7 +50,13 @@ test('pages of other origins may not call, programs need none', () => {
   const host = 'bridge.example.org'
   assert.equal(check({ host, origin: 'https://board.example.org' }), host)
   assert.equal(check({ host, origin: 'https://BOARD.example.org' }), host)
-  for (const origin of ['', 'null', 'https://evil.example.org', 'http://board.example.org', 'https://bridge.example.org'])
+  for (const origin of [
+    '',
+    'null',
+    'https://evil.example.org',
+    'http://board.example.org',
+    'https://bridge.example.org',
+  ])
     assert.throws(() => check({ host, origin }), { code: 'forbidden', next: /S2_ALLOWED_ORIGINS/ }, origin)
   const long = `head${'x'.repeat(96)}`
   assert.throws(() => check({ host, origin: `${long}tail` }), { message: `web pages of "${long}" may not call` })
@@ -57,7 +68,11 @@ test('headers of which the bridge takes the first, and others the last, may come
   for (const name of single) {
     const twice = [name, 'one', name.toUpperCase(), 'two']
     const refusal = { code: 'invalid', message: new RegExp(`two headers ${name}$`), next: 'send it once' }
-    assert.throws(() => check({ host: 'localhost' }, undefined, name === 'host' ? twice.slice(2) : twice), refusal, name)
+    assert.throws(
+      () => check({ host: 'localhost' }, undefined, name === 'host' ? twice.slice(2) : twice),
+      refusal,
+      name,
+    )
   }
   assert.equal(check({ host }, undefined, ['cookie', 'one', 'cookie', 'two', 'content-type', 'cookie']), host)
   assert.equal(check({ host }, undefined, ['accept', 'content-type', 'content-type', 'x']), host, 'values are no names')

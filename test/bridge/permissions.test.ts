@@ -8,7 +8,7 @@ import type { NewTask, Task } from '#fleet/task.ts'
 import { openMemoryStore } from '#store/memory/memory.ts'
 import type { Store } from '#store/store.ts'
 import { onlyReads, Permissions } from '../../services/bridge/permissions.ts'
-import { ManualClock } from '../manual-clock.ts'
+import { ManualClock, settle } from '../manual-clock.ts'
 
 const TASK = { description: 'd', priority: 'P1', role: null, holder: null, deadline: null, createdBy: null } as const
 
@@ -17,6 +17,8 @@ class Scene implements AsyncDisposable {
   readonly store = openMemoryStore({ clock: this.clock })
   /** How often the store was asked for its conversations. */
   asked = 0
+  /** What it was asked for of its tasks. */
+  readonly filters: object[] = []
   readonly permissions = new Permissions(this.store, this.clock)
 
   constructor() {
@@ -24,6 +26,11 @@ class Scene implements AsyncDisposable {
     this.store.conversations = () => {
       this.asked += 1
       return conversations()
+    }
+    const tasks = this.store.tasks.bind(this.store)
+    this.store.tasks = (filter) => {
+      this.filters.push(filter)
+      return tasks(filter)
     }
   }
 
@@ -100,6 +107,7 @@ test('who leads which conversation is remembered for two seconds, or until it is
   assert.equal(scene.asked, asked)
   const late = await scene.open('s2-worker-4')
   await assert.rejects(scene.add(one.a, { id: 't', holder: late.b }), { code: 'forbidden' })
+  assert.equal((await scene.add(late.a, { id: 'own', holder: late.b })).holder, late.b, 'its own it leads at once')
   scene.clock.pause(1)
   assert.equal((await scene.add(one.a, { id: 't', holder: late.b })).holder, late.b)
   const later = await scene.open('s2-worker-5')
@@ -118,7 +126,7 @@ test('an orchestrator adds tasks in its own name, or in that of another session 
   await assert.rejects(scene.add(one.a, { id: 't3', holder: foreign.b }), holder)
   await assert.rejects(scene.add(one.b, { id: 't3', holder: one.b }), {
     code: 'forbidden',
-    message: 'only the orchestrator\'s session of a conversation adds tasks',
+    message: "only the orchestrator's session of a conversation adds tasks",
     next: `ask ${one.a} to do it`,
   })
   await assert.rejects(scene.store.task('t3'), { code: 'not_found' })
@@ -192,6 +200,14 @@ test('a list may be of one holder, of one state, and of a length: of those that 
   assert.deepEqual(await scene.tasks(one.b, { holder: one.b, limit: 1 }), ['t1'])
 })
 
+test('a worker’s list costs what it holds, and not what the fleet has', async () => {
+  await using scene = new Scene()
+  const { one } = await scene.fleet()
+  await scene.tasks(one.b, { open: true, limit: 5 })
+  await scene.tasks(one.b, { holder: one.b })
+  assert.deepEqual(scene.filters, [{ open: true, holder: one.b }, { holder: one.b }])
+})
+
 test('an orchestrator withdraws what it sees, a worker nothing', async () => {
   await using scene = new Scene()
   const { one, two, foreign } = await scene.fleet()
@@ -226,7 +242,8 @@ test('a hint of new credentials reaches conversations of one’s own, or none wh
   const mixed = { conversations: [one.id, foreign.id] }
   for (const self of [one.a, one.b]) await assert.rejects(scene.call('hintCredentials', mixed, self), foreigner)
   assert.equal(await scene.call('hintCredentials', { conversations: [one.id, two.id] }, one.a), null)
-  assert.deepEqual(await heard, { done: false, value: [one.id, two.id] })
+  const nothing = settle().then(() => 'nothing was heard')
+  assert.deepEqual(await Promise.race([heard, nothing]), { done: false, value: [one.id, two.id] })
   over.abort()
 })
 
@@ -242,7 +259,10 @@ test('incidents are told to observers alone, and an observer does nothing', asyn
     ['c'],
   )
   for (const self of [one.a, one.b])
-    await assert.rejects(scene.call('incidents', { filter: { open: true } }, self), { code: 'forbidden', next: /observer/ })
+    await assert.rejects(scene.call('incidents', { filter: { open: true } }, self), {
+      code: 'forbidden',
+      next: /observer/,
+    })
   await scene.add(one.a, { id: 't', holder: one.b })
   const refusal = { code: 'forbidden', message: onlyReads(observer).message }
   await assert.rejects(scene.add(observer, { id: 'u' }), refusal)

@@ -55,7 +55,9 @@ test('a session that is unknown or has ended has no token, and that is remembere
 })
 
 test('a store that cannot answer is no answer: it is thrown, and nothing is remembered', async () => {
-  const errors = [...(['unavailable', 'internal', 'unknown_outcome'] satisfies Code[])].map((code) => new S2Error(code, code))
+  const errors = [...(['unavailable', 'internal', 'unknown_outcome'] satisfies Code[])].map(
+    (code) => new S2Error(code, code),
+  )
   for (const error of [...errors, new Error('not_found')]) {
     const scene = new Scene()
     scene.answer = () => Promise.reject(error)

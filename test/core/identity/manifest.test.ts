@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto'
 import { before, test } from 'node:test'
 import { type Identity, signFields } from '#fleet/identity.ts'
 import { makeIdentity } from '#identity/identity-file.ts'
-import { entryFor, formatManifest, type Manifest, MANIFEST_PATH, readManifest, sha256Of } from '#identity/manifest.ts'
+import { entryFor, formatManifest, MANIFEST_PATH, type Manifest, readManifest, sha256Of } from '#identity/manifest.ts'
 
 let orchestrator: Identity
 let host: Identity
@@ -105,7 +105,11 @@ test('a list of another form is refused, though it is signed', () => {
 
 test('what is no JSON object in UTF-8 cannot be read, and is said to be the list', () => {
   for (const rubbish of ['', '[]', 'null', '"x"', '{', Buffer.from([0x7b, 0xff, 0x7d])]) {
-    const refusal = { code: 'invalid', message: new RegExp(`${MANIFEST_PATH}\\) cannot be read`), next: /writes to the remote/ }
+    const refusal = {
+      code: 'invalid',
+      message: new RegExp(`${MANIFEST_PATH}\\) cannot be read`),
+      next: /writes to the remote/,
+    }
     assert.throws(() => read(rubbish), refusal)
   }
 })

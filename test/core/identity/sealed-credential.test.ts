@@ -76,7 +76,10 @@ test('the file names the worker, its serial and its recipient, and shows nothing
 
 test('a host that is no worker, and one that it is not sealed to, opens nothing', async () => {
   const text = await published()
-  await assert.rejects(open(text, { identity: { ...host, membership: null } }), { code: 'forbidden', next: /worker join/ })
+  await assert.rejects(open(text, { identity: { ...host, membership: null } }), {
+    code: 'forbidden',
+    next: /worker join/,
+  })
   const other = { ...(await makeIdentity()), membership: host.membership }
   await assert.rejects(open(text, { identity: other }), { code: 'forbidden', next: /worker invite/ })
   const poisoned = await signedAsIs({ sealed: await seal('{}', other.recipient) })
@@ -137,7 +140,10 @@ test('no serial goes back, and none lies further ahead than clocks differ', asyn
   await assert.rejects(open(text, { heldSerial: NOW + 1 }), (error) => {
     assert.ok(error instanceof OlderCredential)
     assert.equal(error.code, 'conflict')
-    assert.match(error.message, /of 2026-01-01T00:00:00\.000Z, older than the one in force of 2026-01-01T00:00:00\.001Z/)
+    assert.match(
+      error.message,
+      /of 2026-01-01T00:00:00\.000Z, older than the one in force of 2026-01-01T00:00:00\.001Z/,
+    )
     return true
   })
   assert.deepEqual(await open(text, { now: NOW - CLOCK_TOLERANCE_MS }), CREDENTIAL)
