@@ -103,6 +103,14 @@ test('a list of another form is refused, though it is signed', () => {
   }
 })
 
+test('a list with bytes that are no UTF-8 cannot be read, even where nobody signed them', () => {
+  const text = formatManifest(lists(), orchestrator)
+  const noted = (note: Buffer): Buffer =>
+    Buffer.concat([Buffer.from('{"note": "'), note, Buffer.from(`",${text.slice(1)}`)])
+  assert.equal(read(noted(Buffer.from('x'))).serial, 5)
+  assert.throws(() => read(noted(Buffer.from([0xff]))), { code: 'invalid', message: /cannot be read/ })
+})
+
 test('what is no JSON object in UTF-8 cannot be read, and is said to be the list', () => {
   for (const rubbish of ['', '[]', 'null', '"x"', '{', Buffer.from([0x7b, 0xff, 0x7d])]) {
     const refusal = {
