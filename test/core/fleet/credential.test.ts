@@ -67,8 +67,8 @@ test('the authority of the bridge comes with it, as certificates and nothing els
   assert.ok(!('bridgeCa' in parse(format(FILE))))
   const big = cert.repeat(Math.ceil(8_192 / cert.length))
   for (const [bad, why] of [
-    ['', /has no bridge_ca/],
-    [7.5, /has no bridge_ca/],
+    ['', /^the credential file has no bridge_ca$/],
+    [7.5, /^the credential file has no bridge_ca$/],
     ['no certificate', /holds no certificate in PEM/],
     [cert + key, /holds a private key/],
     [cert + key.replaceAll('PRIVATE', 'ENCRYPTED PRIVATE'), /holds a private key/],
@@ -201,13 +201,14 @@ test('a refusal says which field is wrong, and what to do', () => {
     ['[]', /is not a JSON object$/],
     ['null', /is not a JSON object$/],
     ['7', /is not a JSON object$/],
+    [Buffer.from(changed({ note: '\u00ff' }), 'latin1'), /is not JSON in UTF-8; it may be cut short$/],
     [changed({ conversation_id: undefined }), /has no conversation_id$/],
     [changed({ conversation_id: 'a b' }), /has a conversation_id that is not one$/],
     [changed({ worker_token: 'short' }), /has a worker_token of unusual characters or length$/],
     [changed({ worker_role: '\n' }), /has a worker_role of unusual characters or length$/],
     [changed({ created_at: 'x' }), /has a created_at that is no time$/],
   ] as const)
-    assert.throws(() => parse(content), { code: 'invalid', message, next: /publish/ }, content)
+    assert.throws(() => parse(content), { code: 'invalid', message, next: /publish/ }, String(content))
 })
 
 test('each malformed file is refused with its reason and without its content', () => {

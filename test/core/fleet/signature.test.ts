@@ -9,6 +9,7 @@ import {
   checkJoinProof,
   frameKey,
   isSignedWithoutAuthority,
+  type JoinedSession,
   joinedProof,
   joinProof,
   matchesDigest,
@@ -232,8 +233,8 @@ test('proofs and the key of the frames are HMACs of what both ends know, as othe
     [0, '0'],
     [null, '-'],
   ] as const) {
-    const joined = { session, after }
-    const text = `${known}\n${session}\n${cursor}`
+    const joined: JoinedSession = { session, after }
+    const text: string = `${known}\n${session}\n${cursor}`
     assert.equal(joinProof(token, GREETING, joined), mac(`s2-join-2\n${text}`).toString('base64'))
     assert.equal(joinedProof(token, GREETING, joined), mac(`s2-joined-2\n${text}`).toString('base64'))
   }
