@@ -94,6 +94,7 @@ export const GROUPS: readonly Group[] = [
       'core/identity/manifest',
       'core/spool/credentials',
       'cred-sync/sync-credential',
+      'cred-sync/git-source',
     ],
     tests: [
       'core/fleet/credential',
@@ -101,6 +102,7 @@ export const GROUPS: readonly Group[] = [
       'core/identity/sealed-credential',
       'core/spool/credentials',
       'cred-sync/sync-credential',
+      'cred-sync/git-source',
       'core/identity/identity',
       'keepalive/credentials',
     ],
