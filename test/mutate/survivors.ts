@@ -96,4 +96,18 @@ export const SURVIVORS: readonly Survivor[] = [
     to: ';',
     why: 'only the type asks for it: each look asks before it waits, and one ends before the next',
   },
+  {
+    file: 'cred-sync/git-source',
+    inside: '(top)',
+    from: '0',
+    to: '1',
+    why: 'no list is of the first millisecond of 1970',
+  },
+  {
+    file: 'cred-sync/git-source',
+    inside: 'entryIn',
+    from: "identity.membership?.orchestrator.key ?? ''",
+    to: 'identity.membership?.orchestrator.key',
+    why: 'a host that has not joined never asks, and no list is signed by no key',
+  },
 ]
