@@ -8,33 +8,16 @@ export interface Survivor {
   readonly why: string
 }
 
-/** Rights of a minute that end a millisecond early or late: no clock here is as exact. */
-const ONE_MS = 'a millisecond more or less of a lease of seconds is nothing that a holder or an observer could see'
-
 /** Counters of changes, which are only compared with what they were. */
 const OTHER_COUNT = 'a count of changes is only compared with an earlier one'
 const LAYOUT = 'how the file is laid out says nothing'
 const ORDER = 'a comparison is read by its sign, and no path is listed twice'
 const RENEWED_1970 = 'a renewal until the first millisecond of 1970 moves no end'
 
+/** Rights of a minute that end a millisecond early or late: no clock here is as exact. */
+const ONE_MS = 'a millisecond more or less of a lease of seconds is nothing that a holder or an observer could see'
+
 export const SURVIVORS: readonly Survivor[] = [
-  {
-    file: 'worker/lease-renewer',
-    inside: '(top)',
-    from: '0',
-    to: '1',
-    why: 'the pause is read after a failure alone, and each failure sets it',
-  },
-  { file: 'worker/lease-renewer', inside: 'status', from: '0', to: '1', why: ONE_MS },
-  { file: 'worker/lease-renewer', inside: 'waitMs', from: '0', to: '1', why: ONE_MS },
-  { file: 'worker/lease-renewer', inside: 'askOnce', from: '0', to: '1', why: ONE_MS },
-  {
-    file: 'worker/lease-renewer',
-    inside: '(top)',
-    from: 'await this.#done',
-    to: ';',
-    why: 'the signal ends the loop in the same turn; only the end of that turn is not waited for',
-  },
   {
     file: 'core/fleet/signature',
     inside: '(top)',
@@ -109,5 +92,22 @@ export const SURVIVORS: readonly Survivor[] = [
     from: "identity.membership?.orchestrator.key ?? ''",
     to: 'identity.membership?.orchestrator.key',
     why: 'a host that has not joined never asks, and no list is signed by no key',
+  },
+  {
+    file: 'worker/lease-renewer',
+    inside: '(top)',
+    from: '0',
+    to: '1',
+    why: 'the pause is read after a failure alone, and each failure sets it',
+  },
+  { file: 'worker/lease-renewer', inside: 'status', from: '0', to: '1', why: ONE_MS },
+  { file: 'worker/lease-renewer', inside: 'waitMs', from: '0', to: '1', why: ONE_MS },
+  { file: 'worker/lease-renewer', inside: 'askOnce', from: '0', to: '1', why: ONE_MS },
+  {
+    file: 'worker/lease-renewer',
+    inside: '(top)',
+    from: 'await this.#done',
+    to: ';',
+    why: 'the signal ends the loop in the same turn; only the end of that turn is not waited for',
   },
 ]
