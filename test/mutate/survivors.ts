@@ -8,7 +8,6 @@ export interface Survivor {
   readonly why: string
 }
 
-/** Counters of changes, which are only compared with what they were. */
 const OTHER_COUNT = 'a count of changes is only compared with an earlier one'
 const LAYOUT = 'how the file is laid out says nothing'
 const ORDER = 'a comparison is read by its sign, and no path is listed twice'
