@@ -172,6 +172,29 @@ test('what the disk refuses is told with what was done, and for whom', async () 
   await assert.rejects(readCredentials(home.state), { message: /^looking into credentials failed/ })
 })
 
+test('what is removed is gone for good: the names are synced after it, and a disk that cannot is told of', async () => {
+  using home = tempState()
+  const folder = credentialsFolder(home.state)
+  await removeCredential(home.state, READER)
+  await publishCredential(home.state, credential())
+  await noteRenewal(home.state, READER, 9_000)
+  const left: string[][] = []
+  {
+    using _calls = beforeEachCall((name, [opened]) => {
+      if (name === 'openSync' && opened === folder) left.push(readdirSync(folder))
+    })
+    await removeCredential(home.state, READER)
+  }
+  assert.deepEqual(left, [[]])
+  using _calls = beforeEachCall((name, [opened]) => {
+    if (name === 'openSync' && opened === folder) throw Object.assign(new Error('EIO'), { code: 'EIO' })
+  })
+  await assert.rejects(removeCredential(home.state, READER), {
+    code: 'unavailable',
+    message: /^removing the credential of conv_0123456789abcdef\/b failed: the disk reports an error/,
+  })
+})
+
 test('a file that goes while it is looked at is no fault', async () => {
   using home = tempState()
   await publishCredential(home.state, credential())
