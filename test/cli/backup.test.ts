@@ -76,7 +76,7 @@ test('made, listed, verified, gone back to', async () => {
   )
   const made = await host.json('backup')
   assert.equal(made.rows.messages, 1)
-  assert.equal(made.schema, 6)
+  assert.equal(made.schema, 7)
   const listed = await host.json('backup', 'list')
   assert.equal(listed.length, 2)
   assert.equal(listed[0].path, made.path)
