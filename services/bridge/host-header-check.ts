@@ -33,7 +33,6 @@ export class HostHeaderCheck {
   #allows(host: string, localAddress: string | undefined): boolean {
     if (this.#hosts.has(host)) return true
     const name = host.replace(/:\d{1,5}$/, '')
-    if (name === '') return false
     const bare = name.replace(/^\[(.*)\]$/, '$1')
     return this.#hosts.has(name) || isLoopback(bare) || bare === localAddress?.replace(/^::ffff:/, '')
   }

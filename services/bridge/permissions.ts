@@ -121,13 +121,16 @@ export class Permissions {
   }
 
   async #tasks(filter: Input<'tasks'>['filter'], scope: Scope): Promise<Task[]> {
-    const { limit, ...rest } = filter
+    // The store counts what this session may not see, so that it is asked for all.
+    const { limit = Number.POSITIVE_INFINITY, newest = false, ...rest } = filter
     const holder = filter.holder ?? (scope.leads ? undefined : scope.self)
     if (holder !== undefined && !sees(scope, holder)) {
       throw new S2Error('forbidden', `the tasks of ${holder} are not yours to see`, { next: 'ask for your own' })
     }
     const found = await this.#store.tasks(holder === undefined ? rest : { ...rest, holder })
-    return found.filter((task) => isVisible(task, scope)).slice(0, limit)
+    const visible = found.filter((task) => isVisible(task, scope))
+    const from = newest ? Math.max(0, visible.length - limit) : 0
+    return visible.slice(from, from + limit)
   }
 
   async #task(id: string, scope: Scope): Promise<Task> {

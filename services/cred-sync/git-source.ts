@@ -18,8 +18,8 @@ export interface GitSourceParts {
 /** The credential that the remote has for this host: the list of credentials names its file, by this host's key. */
 export class GitSource implements CredentialSource {
   readonly #parts: GitSourceParts
-  /** The commit whose credential was taken; null while none yielded a good one. */
-  #takenFrom: string | null = null
+  /** What was found last; it may not have come in force: a full disk takes none. */
+  #found: { readonly tip: string; readonly key: string; readonly serial: number } | null = null
   #manifestSerial = 0
   /** The commit that was refused for its size or form: fetching it costs seconds of a processor, and ends in the same way. */
   #refused: { readonly tip: string; readonly error: S2Error; readonly until: number } | null = null
@@ -32,7 +32,7 @@ export class GitSource implements CredentialSource {
     const { mirror, clock } = this.#parts
     const tip = await mirror.tip()
     if (tip === null) throw absent('the remote has no such branch')
-    if (tip === this.#takenFrom && wanted.heldSerial > 0) return null
+    if (this.#isInForce(tip, wanted)) return null
     const commit = await this.#fetch(tip)
     const entry = await this.#entryIn(commit, wanted)
     const content = await mirror.file(commit, entry.path, CREDENTIAL_FILE_MAX)
@@ -42,8 +42,14 @@ export class GitSource implements CredentialSource {
         next: 'see who writes to the remote; the credential in force stays',
       })
     const credential = await openSealedCredential(content, { ...wanted, now: clock.wall() })
-    this.#takenFrom = tip
+    this.#found = { tip, key: wanted.identity.key, serial: credential.createdAt }
     return credential
+  }
+
+  /** Whether what this commit has for these keys was found, and is held or was replaced. */
+  #isInForce(tip: string, { identity, heldSerial }: SourceQuery): boolean {
+    const found = this.#found
+    return found !== null && found.tip === tip && found.key === identity.key && found.serial <= heldSerial
   }
 
   async #fetch(tip: string): Promise<string> {

@@ -12,9 +12,11 @@ const LEFT_OUT = ['.git', 'node_modules', '.toolchain']
 
 /** The tests that run: a mutant may make one run for ever. */
 const running = new Set<number | undefined>()
+const copies = new Set<Copy>()
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => process.exit(1))
 process.once('exit', () => {
   for (const pid of running) endGroup(pid)
+  for (const copy of copies) copy[Symbol.dispose]()
 })
 
 /** A copy of the working tree that may be broken: its files are its own, its packages those of the tree. */
@@ -23,6 +25,7 @@ export class Copy implements Disposable {
   readonly #home = join(this.folder, '.home')
 
   constructor() {
+    copies.add(this)
     for (const name of readdirSync(ROOT)) {
       if (!LEFT_OUT.includes(name))
         cpSync(join(ROOT, name), join(this.folder, name), { recursive: true, verbatimSymlinks: true })
@@ -58,6 +61,7 @@ export class Copy implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    copies.delete(this)
     rmSync(this.folder, { recursive: true, force: true })
   }
 }

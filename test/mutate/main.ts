@@ -106,7 +106,7 @@ async function kill(copy: Copy, { group, file, mutant }: Job, limits: Limits): P
   const source = copy.read(path)
   copy.write(path, mutated(source, mutant))
   try {
-    for (const name of group.tests) {
+    for (const name of ownFirst(group.tests, file)) {
       const end = await copy.test(testPath(name), limits.of(name))
       if (end !== 'passed') return end === 'late' ? `${name} (it hangs)` : name
     }
@@ -114,6 +114,11 @@ async function kill(copy: Copy, { group, file, mutant }: Job, limits: Limits): P
   } finally {
     copy.write(path, source)
   }
+}
+
+/** The tests of a file itself, which are called as it is, see most of its mistakes. */
+function ownFirst(tests: readonly string[], file: string): string[] {
+  return tests.toSorted((one, other) => Number(other === file) - Number(one === file))
 }
 
 function keep(): void {

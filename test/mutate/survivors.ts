@@ -8,10 +8,90 @@ export interface Survivor {
   readonly why: string
 }
 
+const OTHER_COUNT = 'a count of changes is only compared with an earlier one'
+const LAYOUT = 'how the file is laid out says nothing'
+const ORDER = 'a comparison is read by its sign, and no path is listed twice'
+const RENEWED_1970 = 'a renewal until the first millisecond of 1970 moves no end'
+
 /** Rights of a minute that end a millisecond early or late: no clock here is as exact. */
 const ONE_MS = 'a millisecond more or less of a lease of seconds is nothing that a holder or an observer could see'
 
 export const SURVIVORS: readonly Survivor[] = [
+  {
+    file: 'core/fleet/signature',
+    inside: '(top)',
+    from: "['0'.repeat(64)]",
+    to: '[]',
+    why: 'only how long it takes to refuse a session without tokens changes, which no test measures',
+  },
+  {
+    file: 'bridge/host-header-check',
+    inside: 'demandSingle',
+    from: 'at < rawHeaders.length',
+    to: 'at <= rawHeaders.length',
+    why: 'names and values come in pairs, and past the last there is no name',
+  },
+  {
+    file: 'bridge/host-header-check',
+    inside: 'demandSingle',
+    from: "rawHeaders[at]?.toLowerCase() ?? ''",
+    to: 'rawHeaders[at]?.toLowerCase()',
+    why: 'only the type asks for it: each place that is looked at holds a name',
+  },
+  { file: 'bridge/token-cache', inside: '(top)', from: '0', to: '1', why: OTHER_COUNT },
+  { file: 'bridge/token-cache', inside: 'forget', from: '1', to: '2', why: OTHER_COUNT },
+  {
+    file: 'bridge/nonce-cache',
+    inside: 'demandTimely',
+    from: 'created > now',
+    to: 'created >= now',
+    why: 'what was signed in this very second has been accepted before',
+  },
+  {
+    file: 'bridge/nonce-cache',
+    inside: 'purge',
+    from: 'this.#purgedAt = now',
+    to: ';',
+    why: 'to look a second time within a second finds nothing, and only costs',
+  },
+  {
+    file: 'core/fleet/credential',
+    inside: 'newestAt',
+    from: 'each.createdAt >= newest.createdAt',
+    to: 'each.createdAt > newest.createdAt',
+    why: 'of two credentials of one millisecond neither is the newer one',
+  },
+  { file: 'core/identity/manifest', inside: 'formatManifest', from: '1', to: '2', why: LAYOUT },
+  { file: 'core/identity/manifest', inside: 'signedFields', from: '1', to: '2', why: ORDER },
+  {
+    file: 'core/identity/manifest',
+    inside: 'signedFields',
+    from: 'one.path < other.path',
+    to: 'one.path <= other.path',
+    why: ORDER,
+  },
+  { file: 'core/spool/credentials', inside: 'renewedUntil', from: '0', to: '1', why: RENEWED_1970 },
+  {
+    file: 'cred-sync/sync-credential',
+    inside: 'answerOfRemote',
+    from: 'if (this.#asking === null) return null',
+    to: ';',
+    why: 'only the type asks for it: each look asks before it waits, and one ends before the next',
+  },
+  {
+    file: 'cred-sync/git-source',
+    inside: '(top)',
+    from: '0',
+    to: '1',
+    why: 'no list is of the first millisecond of 1970',
+  },
+  {
+    file: 'cred-sync/git-source',
+    inside: 'entryIn',
+    from: "identity.membership?.orchestrator.key ?? ''",
+    to: 'identity.membership?.orchestrator.key',
+    why: 'a host that has not joined never asks, and no list is signed by no key',
+  },
   {
     file: 'worker/lease-renewer',
     inside: '(top)',

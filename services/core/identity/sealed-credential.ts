@@ -1,6 +1,7 @@
 import { CREDENTIAL_FILE_MAX, type Credential, parseCredentialFile } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { areSignedBy, type Identity, type PublicIdentity, signFields } from '#fleet/identity.ts'
+import { conversationOf } from '#fleet/session-id.ts'
 import { parseObject } from '#spool/plain-file.ts'
 import { seal, unseal } from './age-seal.ts'
 import type { HostIdentity } from './identity-file.ts'
@@ -157,7 +158,7 @@ function contentOf({
   expiresAt,
 }: Credential): string {
   return JSON.stringify({
-    conversation_id: session.split('/', 1)[0],
+    conversation_id: conversationOf(session),
     worker_id: agent,
     worker_role: role,
     worker_token: token,

@@ -7,6 +7,9 @@ import type { SessionId } from '#fleet/session-id.ts'
 import {
   checkJoinedProof,
   checkJoinProof,
+  frameKey,
+  isSignedWithoutAuthority,
+  type JoinedSession,
   joinedProof,
   joinProof,
   matchesDigest,
@@ -159,6 +162,31 @@ test('headers that are missing, doubled or spelled otherwise are no signature', 
   assert.equal(check(request, { ...headers, signature: respelled }), false)
 })
 
+test('a claim says what the headers say, and a header that came as a list says nothing', () => {
+  const headers = sign(request, signer)
+  assert.deepEqual(readClaim({ ...headers }), {
+    session,
+    created: signer.created,
+    nonce: signer.nonce,
+    params: headers['signature-input'].slice('s2='.length),
+    digest: headers['content-digest'],
+    signature: headers.signature.slice('s2=:'.length, -1),
+  })
+  const signedAnswer = signAnswer(answer, signer)
+  for (const name of ['content-digest', 'signature-input', 'signature'] as const) {
+    assert.equal(readClaim({ ...headers, [name]: [headers[name]] }), null, name)
+    assert.equal(verifyAnswer(answer, { ...signedAnswer, [name]: [signedAnswer[name]] }, signer), false, name)
+  }
+})
+
+test('a request of an earlier version is known by what it covers', () => {
+  const input = sign(request, signer)['signature-input']
+  const earlier = input.replace('"@authority" ', '')
+  assert.ok(isSignedWithoutAuthority({ 'signature-input': earlier }))
+  for (const other of [input, '', ` ${earlier}`, undefined, [earlier]])
+    assert.equal(isSignedWithoutAuthority({ 'signature-input': other }), false, String(other))
+})
+
 test('no header text crosses over or crashes the reader', () => {
   const headers = sign(request, signer)
   const names = Object.keys(headers) as (keyof typeof headers)[]
@@ -192,7 +220,25 @@ test('a join is proved for one bridge, connection, session and cursor', () => {
     assert.equal(checkJoinProof(proof, [token], GREETING, { ...JOINED, ...change }), null, JSON.stringify(change))
   }
   assert.equal(checkJoinProof(proof, [], GREETING, JOINED), null)
+  const nobody = joinProof('0'.repeat(64), GREETING, JOINED)
+  assert.equal(checkJoinProof(nobody, [], GREETING, JOINED), null, 'the stand-in for no token opens nothing')
   assert.equal(checkJoinProof(proof.slice(1), [token], GREETING, JOINED), null)
+})
+
+test('proofs and the key of the frames are HMACs of what both ends know, as other versions make them', () => {
+  const mac = (text: string): Buffer => createHmac('sha256', token).update(text).digest()
+  const known = `${GREETING.authority}\n${GREETING.challenge}\n${GREETING.nonce}`
+  for (const [after, cursor] of [
+    [7, '7'],
+    [0, '0'],
+    [null, '-'],
+  ] as const) {
+    const joined: JoinedSession = { session, after }
+    const text: string = `${known}\n${session}\n${cursor}`
+    assert.equal(joinProof(token, GREETING, joined), mac(`s2-join-2\n${text}`).toString('base64'))
+    assert.equal(joinedProof(token, GREETING, joined), mac(`s2-joined-2\n${text}`).toString('base64'))
+  }
+  assert.deepEqual(frameKey(token, GREETING), mac(`s2-frames-2\n${known}`))
 })
 
 test('the bridge’s proof is not the host’s, nor that of another token', () => {

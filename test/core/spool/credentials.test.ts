@@ -1,5 +1,15 @@
 import assert from 'node:assert/strict'
-import { chmodSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import {
@@ -10,6 +20,7 @@ import {
   removeCredential,
 } from '#spool/credentials.ts'
 import { makeCertificate } from '../../bridge/certificate.ts'
+import { beforeEachCall } from './file-system-calls.ts'
 import { credential, OTHER, READER, tempState } from './sample.ts'
 
 test('credentials are published whole, for their owner alone, and read back', async () => {
@@ -122,4 +133,168 @@ test('a folder that is none is an error and not an empty one', async () => {
   await assert.rejects(publishCredential(home.state, credential()), { code: 'unavailable' })
   rmSync(credentialsFolder(home.state))
   await publishCredential(home.state, credential())
+})
+
+test('a renewal moves the end of a credential further away, and never nearer', async () => {
+  using home = tempState()
+  const folder = credentialsFolder(home.state)
+  const end = async (): Promise<number | undefined> => (await readCredentials(home.state)).credentials[0]?.expiresAt
+  await publishCredential(home.state, credential({ expiresAt: 5_000 }))
+  await noteRenewal(home.state, READER, 4_000)
+  assert.equal(await end(), 5_000)
+  await noteRenewal(home.state, READER, 6_000)
+  assert.equal(await end(), 6_000)
+  const path = join(folder, 'conv_0123456789abcdef-b.renewed')
+  assert.equal(statSync(path).mode & 0o777, 0o600)
+  for (const text of ['{"expiresAt": "9000"}', '{"expiresAt": 1e999}', '{}', '[]', '', 'x'.repeat(70_000)]) {
+    writeFileSync(path, text)
+    assert.equal(await end(), 5_000, text.slice(0, 40))
+  }
+  await removeCredential(home.state, READER)
+  assert.deepEqual(readdirSync(folder), [], 'it goes with its credential')
+})
+
+test('what the disk refuses is told with what was done, and for whom', async () => {
+  using home = tempState()
+  const folder = credentialsFolder(home.state)
+  for (const ending of ['json', 'renewed']) {
+    mkdirSync(join(folder, `conv_0123456789abcdef-b.${ending}`), { recursive: true })
+    const removing = { code: 'unavailable', message: /^removing the credential of conv_0123456789abcdef\/b failed/ }
+    await assert.rejects(removeCredential(home.state, READER), removing)
+    rmSync(folder, { recursive: true })
+  }
+  writeFileSync(folder, '')
+  await assert.rejects(noteRenewal(home.state, READER, 1), {
+    code: 'unavailable',
+    message: /^noting the renewal of conv_0123456789abcdef\/b failed/,
+  })
+  await assert.rejects(publishCredential(home.state, credential()), { message: /^publishing the credential of / })
+  await assert.rejects(readCredentials(home.state), { message: /^looking into credentials failed/ })
+})
+
+test('what is removed is gone for good: the names are synced after it, and a disk that cannot is told of', async () => {
+  using home = tempState()
+  const folder = credentialsFolder(home.state)
+  await removeCredential(home.state, READER)
+  await publishCredential(home.state, credential())
+  await noteRenewal(home.state, READER, 9_000)
+  const left: string[][] = []
+  {
+    using _calls = beforeEachCall((name, [opened]) => {
+      if (name === 'openSync' && opened === folder) left.push(readdirSync(folder))
+    })
+    await removeCredential(home.state, READER)
+  }
+  assert.deepEqual(left, [[]])
+  using _calls = beforeEachCall((name, [opened]) => {
+    if (name === 'openSync' && opened === folder) throw Object.assign(new Error('EIO'), { code: 'EIO' })
+  })
+  await assert.rejects(removeCredential(home.state, READER), {
+    code: 'unavailable',
+    message: /^removing the credential of conv_0123456789abcdef\/b failed: the disk reports an error/,
+  })
+})
+
+test('a file that goes while it is looked at is no fault', async () => {
+  using home = tempState()
+  await publishCredential(home.state, credential())
+  await publishCredential(home.state, credential({ session: OTHER }))
+  const path = join(credentialsFolder(home.state), 'conv_0123456789abcdef-b.json')
+  {
+    using _calls = beforeEachCall((name, [opened]) => {
+      if (name === 'open' && opened === path) unlinkSync(path)
+    })
+    const { credentials, faults, doubtful } = await readCredentials(home.state)
+    assert.deepEqual([credentials.map(({ session }) => session), faults, doubtful], [[OTHER], [], []])
+  }
+})
+
+test('each field is taken up to its limit, and refused beyond it by its name', async () => {
+  using home = tempState()
+  const folder = credentialsFolder(home.state)
+  mkdirSync(folder, { mode: 0o700 })
+  const path = join(folder, 'conv_0123456789abcdef-b.json')
+  const faultOf = async (fields: object, text = JSON.stringify({ ...credential(), ...fields })): Promise<string> => {
+    writeFileSync(path, text, { mode: 0o600 })
+    const { credentials, faults } = await readCredentials(home.state)
+    assert.equal(credentials.length + faults.length, 1)
+    return faults[0]?.replace('credentials/conv_0123456789abcdef-b.json ', '') ?? 'none'
+  }
+  const pin = `${'A'.repeat(43)}=`
+  for (const fields of [
+    { role: 'r'.repeat(400) },
+    { token: 't'.repeat(16) },
+    { token: 't'.repeat(512) },
+    { bridgePin: pin },
+    { bridgeUrl: 'https://bridge.test/path' },
+  ])
+    assert.equal(await faultOf(fields), 'none', JSON.stringify(fields))
+  for (const [fields, fault] of [
+    [{ role: 'r'.repeat(401) }, 'has no role'],
+    [{ role: '' }, 'has no role'],
+    [{ role: 7 }, 'has no role'],
+    [{ agent: undefined }, 'has no agent'],
+    [{ session: undefined }, 'has no session'],
+    [{ session: 'conv_0123456789abcdef/c' }, 'names no session'],
+    [{ token: 't'.repeat(15) }, 'has no usable token'],
+    [{ token: 't'.repeat(513) }, 'has no usable token'],
+    [{ token: `${'t'.repeat(20)} ` }, 'has no usable token'],
+    [{ token: 7 }, 'has no usable token'],
+    [{ token: ['t'.repeat(64)] }, 'has no usable token'],
+    [{ bridgeUrl: 'no address' }, 'has no http or https bridgeUrl'],
+    [{ bridgeUrl: 'ftp://bridge.test' }, 'has no http or https bridgeUrl'],
+    [{ bridgeCa: 7 }, 'has a bridgeCa that is no text'],
+    [{ bridgeCa: 'x' }, 'has a bridgeCa that holds no certificate in PEM'],
+    [{ bridgePin: 'x' }, 'has a bridgePin that is no SHA-256 in base64'],
+    [{ createdAt: '1' }, 'has no createdAt'],
+    [{ expiresAt: null }, 'has no expiresAt'],
+  ] as const)
+    assert.equal(await faultOf(fields), fault, JSON.stringify(fields))
+  const endless = JSON.stringify(credential()).replace('9000', '1e999')
+  assert.equal(await faultOf({}, endless), 'has no expiresAt')
+  await publishCredential(home.state, credential({ bridgePin: pin }))
+  assert.deepEqual((await readCredentials(home.state)).credentials, [credential({ bridgePin: pin })])
+})
+
+test('a file that group or others may touch is refused by any of these bits', async () => {
+  using home = tempState()
+  await publishCredential(home.state, credential())
+  const path = join(credentialsFolder(home.state), 'conv_0123456789abcdef-b.json')
+  for (const mode of [0o640, 0o620, 0o610, 0o604, 0o602, 0o601]) {
+    chmodSync(path, mode)
+    const { faults } = await readCredentials(home.state)
+    assert.match(faults.join(), new RegExp(`may be read by others \\(mode ${mode.toString(8)}\\)`))
+  }
+  for (const mode of [0o600, 0o700]) {
+    chmodSync(path, mode)
+    assert.equal((await readCredentials(home.state)).credentials.length, 1)
+  }
+})
+
+test('files are taken by the order of their names; a fault names its file harmlessly, and its session where it has one', async () => {
+  using home = tempState()
+  const folder = credentialsFolder(home.state)
+  await publishCredential(home.state, credential({ session: OTHER }))
+  await publishCredential(home.state, credential())
+  await publishCredential(home.state, credential({ session: 'conv_0123456789abcdef/a' }))
+  const put = (name: string): void => writeFileSync(join(folder, name), '', { mode: 0o600 })
+  for (const name of [
+    'conv_1-a.json',
+    'conv_1-c.json',
+    `odd\u001b[2J name${'x'.repeat(100)}.json`,
+    '.hidden.json',
+    'x.txt',
+  ])
+    put(name)
+  const { credentials, faults, doubtful } = await readCredentials(home.state)
+  assert.deepEqual(
+    credentials.map(({ session }) => session),
+    ['conv_0123456789abcdef/a', READER, OTHER],
+  )
+  assert.deepEqual(faults, [
+    'credentials/conv_1-a.json is empty',
+    'credentials/conv_1-c.json is empty',
+    `credentials/odd??2J?name${'x'.repeat(88)} is empty`,
+  ])
+  assert.deepEqual(doubtful, ['conv_1/a'])
 })
