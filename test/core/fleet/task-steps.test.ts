@@ -203,7 +203,7 @@ suite('the watchdog ends or reminds', () => {
     assert.deepEqual(told(step), [`${W1} task_assignment`])
     assert.deepEqual(step.act, { actor: 'watchdog', action: 'task_reminded', details: { task: 'T', epoch: 3 } })
     assert.equal(applyReminder(step.task, 3, NOW), null, 'twice')
-    assert.equal(applyReminder(before, 2, NOW), null, 'another epoch')
+    for (const epoch of [2, 4]) assert.equal(applyReminder(before, epoch, NOW), null, 'another epoch')
     assert.equal(applyReminder({ ...leased(), epoch: 3 }, 3, NOW), null, 'it was taken')
   })
 })
