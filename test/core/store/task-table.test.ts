@@ -148,18 +148,19 @@ suite('a lease in the database', () => {
     assert.equal(tasks.leaseTask(one.b, 'x'), null, 'what has ended is none')
   })
 
-  test('of a life that ended is interrupted, and each task’s new epoch is noted for its holder', () => {
+  test('of lives that ended are interrupted, and each task’s new epoch is noted for its holder', () => {
     using scene = new Scene()
     const { one, two, tasks } = scene
     scene.add('T')
     scene.add('U', { holder: two.b })
     scene.move('U', one.b, 'not_taken')
-    for (const id of ['T', 'U']) tasks.leaseTask(one.b, id)
+    tasks.leaseTask(one.b, 'x', ['U'])
+    tasks.leaseTask(one.b, 'y', ['T'])
     const after = scene.tables.chain.auditHead().seq
     tasks.leaseTask(one.b, 'z')
-    assert.deepEqual(scene.acts(after), ['task_interrupted', 'task_leased'])
-    assert.deepEqual(scene.held('T', one.b), tasks.task('T').epoch)
-    assert.deepEqual(scene.held('U', one.b), tasks.task('U').epoch)
+    assert.deepEqual(scene.acts(after), ['task_interrupted', 'task_interrupted', 'task_leased'])
+    assert.deepEqual([tasks.task('T').epoch, scene.held('T', one.b)], [2, 2])
+    assert.deepEqual([tasks.task('U').epoch, scene.held('U', one.b)], [3, 3])
   })
 })
 
@@ -495,6 +496,32 @@ suite('an agent that knows the Python bridge alone', () => {
     scene.say(two.b, { type: 'status_update', task_id: 'n', status: 'completed' })
     assert.deepEqual([tasks.task('n').state, tasks.task('n.2').state], ['completed', 'assigned'])
     assert.equal(names(scene, two.b).at(-1), 'task_assignment n-reassigned-2')
+  })
+
+  test('may call it by the name that it had, also where that is not its id', () => {
+    using scene = pythonScene()
+    const { one, two, tasks } = scene
+    scene.say(scene.channel('w3').a, give('n', 'another’s'))
+    scene.say(one.a, give('n'))
+    scene.move('n.2', two.b)
+    scene.say(two.b, { type: 'status_update', task_id: 'n', status: 'completed' })
+    assert.deepEqual([tasks.task('n').state, tasks.task('n.2').state], ['assigned', 'completed'])
+  })
+
+  test('gives its work the role that others have as well, and none that is its own', () => {
+    using scene = pythonScene()
+    const { one, two, tasks, tables } = scene
+    tables.conversations.disown(one.b)
+    scene.say(one.a, give('n'))
+    assert.equal(tasks.task('n').role, 'tests')
+    scene.end(two)
+    tables.conversations.openConversation({
+      roles: { a: 'orchestrator', b: 'docs' },
+      agents: { a: 'orchestrator', b: 'w3' },
+      lifetimeMs: 60_000,
+    })
+    scene.say(one.a, give('m'))
+    assert.equal(tasks.task('m').role, null)
   })
 
   test('that is told of a task by another message hears the first name that it had for it', () => {

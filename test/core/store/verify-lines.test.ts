@@ -203,8 +203,9 @@ suite('an export', () => {
   test('that is long says now and then how far it is', async () => {
     await using folder = await Folder.make()
     const told: number[] = []
-    const many = [...lines, ...Array.from({ length: 49_996 }, () => '0')]
+    const many = [...lines, ...Array.from({ length: 99_994 }, () => '0')]
     await check(folder, many, { ...PARTS, onProgress: (count) => void told.push(count) })
-    assert.deepEqual(told, [50_000])
+    assert.equal(told.length, 1)
+    assert.equal(told[0], 50_000)
   })
 })
