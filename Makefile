@@ -103,7 +103,10 @@ mutate: build ## make small mistakes in what must not be wrong, and see that tes
 test-system: build ## as root: real systemd, docker and machines apart, broken on purpose; ONLY="systemd …" runs some
 	@./test/system/main.sh $(ONLY)
 
+powerloss: setup ## take the power away at each moment of what programs write; N=states of the disk
+	@$(IN_ENV) node test/powerloss/main.ts --states $(or $(N),100000)
+
 bench: build ## measure; BENCH=--help says what can be asked for
 	@$(IN_ENV) node test/bench/main.ts $(BENCH)
 
-.PHONY: help setup build run test check simulate rehearse kills soak mutate test-system image install install-user uninstall uninstall-user bench format docs hooks check-docs lock clean distclean
+.PHONY: help setup build run test check simulate rehearse powerloss kills soak mutate test-system image install install-user uninstall uninstall-user bench format docs hooks check-docs lock clean distclean

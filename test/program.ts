@@ -2,6 +2,9 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { LATE, waitAtMost } from '#runtime/bounded-wait.ts'
+import { systemClock } from '#runtime/clock.ts'
+import { PATIENCE_MS } from './until.ts'
 
 /** One line of a program's log. */
 export type Event = Readonly<Record<string, unknown>>
@@ -37,11 +40,12 @@ export class Program implements AsyncDisposable {
     return this.events.filter(({ event }) => event === name)
   }
 
-  /** Waits until a condition holds after some output. Rejects when the program ends first. */
+  /** Waits until a condition holds after some output. Rejects when the program ends first, or says nothing more. */
   async until(isSo: () => boolean): Promise<void> {
     while (!isSo()) {
       if (this.#isOver) throw new Error(`it ended, and had said:\n${this.said}`)
-      await this.#heard.promise
+      if ((await waitAtMost(this.#heard.promise, PATIENCE_MS, systemClock)) === LATE)
+        throw new Error(`it says nothing more, and had said:\n${this.said}`)
     }
   }
 

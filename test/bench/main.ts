@@ -25,8 +25,8 @@ const HELP = `usage: make bench [BENCH='--only push --quick']      or: node test
   --json FILE    the figures as JSON into a file, or - for standard output; without it, after the table
   --help         this text
 
-All of it takes some ten minutes, and wants the machine for itself. What stands beside ours is measured where it is
-installed: inotify-tools, python3, nats-server, etcd-server.
+All of it takes half an hour, push alone twenty minutes of it (--quick: two), and wants the machine for itself. What stands
+beside ours is measured where it is installed: a C compiler, inotify-tools, python3, nats-server, etcd-server.
 `
 
 const values = readOptions(HELP, {

@@ -1,4 +1,8 @@
-/** The reader of the push bench: follows the traffic of a database, notes when each row was there, answers by IPC. */
+/**
+ * Our reader in the push bench: follows the traffic of a database, and notes when each row was there. "arrivals" on a line is
+ * answered with [[id, ns when the row was there], ...] on a line.
+ */
+import { createInterface } from 'node:readline'
 import { systemChance, systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
 import { openSqliteStore } from '#store/sqlite/open-sqlite-store.ts'
@@ -8,19 +12,13 @@ const store = await openSqliteStore(path, { clock: systemClock, chance: systemCh
 const stop = new AbortController()
 let arrivals: [id: number, ns: string][] = []
 
-process.on('message', (question: 'arrivals' | 'cpu' | 'end') => {
-  if (question === 'arrivals') {
-    process.send?.(arrivals)
+createInterface(process.stdin)
+  .on('line', () => {
+    console.log(JSON.stringify(arrivals))
     arrivals = []
-  } else if (question === 'cpu') {
-    const { user, system } = process.cpuUsage()
-    process.send?.(user + system)
-  } else {
-    stop.abort()
-    process.disconnect()
-  }
-})
-process.send?.('ready')
+  })
+  .on('close', () => stop.abort())
+console.log('"ready"')
 for await (const batch of store.traffic(0, stop.signal)) {
   const now = String(process.hrtime.bigint())
   for (const { id } of batch) arrivals.push([id, now])

@@ -1,7 +1,11 @@
-"""A foreign writer in the push bench: Python's sqlite3, WAL, FULL; one connection for all, or one for each call.
+"""A foreign writer in the push bench: Python's sqlite3, WAL, FULL. Manners:
 
-Takes {"count", "gapMs"} a line, answers [[id, monotonic ns when COMMIT had returned], ...] a line. The clock is the one
-of process.hrtime in Node.
+lasting  one connection for all messages
+call     a connection for each message, and four commits through it: the message, the status, and two of the audit
+bridge   as the Python bridge itself does it: three connections a message, to look, to write it, and to write the audit
+
+Takes {"count", "gapMs"} a line, or "everyMs" instead of a gap, and answers [[id, monotonic ns when COMMIT had returned, ns
+that COMMIT took], ...] a line. The clock is the one of process.hrtime in Node.
 """
 
 import json
@@ -34,14 +38,64 @@ def connect():
     return db
 
 
+def utc():
+    return datetime.now(timezone.utc).replace(tzinfo=None).isoformat()
+
+
+def look(db):
+    db.execute("SELECT * FROM conversations WHERE id = ?", (CONVERSATION,)).fetchone()
+
+
 def send(db):
     cursor = db.execute(
         "INSERT INTO messages (conversation_id, from_session, to_session, message, metadata, timestamp)"
         " VALUES (?, 'b', 'a', ?, '{}', ?)",
-        (CONVERSATION, TEXT, datetime.now(timezone.utc).replace(tzinfo=None).isoformat()),
+        (CONVERSATION, TEXT, utc()),
+    )
+    began = time.monotonic_ns()
+    db.commit()
+    ended = time.monotonic_ns()
+    return [cursor.lastrowid, str(ended), ended - began]
+
+
+def note_status(db):
+    db.execute("INSERT OR REPLACE INTO session_status VALUES (?, 'b', 'working', ?)", (CONVERSATION, utc()))
+    db.commit()
+
+
+def audit(db, action):
+    db.execute(
+        "INSERT INTO audit_log (conversation_id, session_id, action, details, timestamp) VALUES (?, 'b', ?, '{}', ?)",
+        (CONVERSATION, action, utc()),
     )
     db.commit()
-    return [cursor.lastrowid, str(time.monotonic_ns())]
+
+
+def through_connection(act):
+    db = connect()
+    answer = act(db)
+    db.close()
+    return answer
+
+
+def call(db):
+    look(db)
+    sent = send(db)
+    note_status(db)
+    audit(db, "send")
+    audit(db, "rate")
+    return sent
+
+
+def message():
+    if MANNER == "call":
+        return through_connection(call)
+    if MANNER == "bridge":
+        through_connection(look)
+        sent = through_connection(send)
+        through_connection(lambda db: audit(db, "send"))
+        return sent
+    return send(lasting)
 
 
 def say(what):
@@ -56,18 +110,16 @@ lasting.execute(
     (CONVERSATION,),
 )
 lasting.commit()
-if MANNER == "call":
+if MANNER != "lasting":
     lasting.close()
 say("ready")
 for line in sys.stdin:
     order = json.loads(line)
     commits = []
+    due = time.monotonic()
     for _ in range(order["count"]):
-        time.sleep(random.random() * 2 * order["gapMs"] / 1000)
-        if MANNER == "call":
-            own = connect()
-            commits.append(send(own))
-            own.close()
-        else:
-            commits.append(send(lasting))
+        due += order.get("everyMs", 0) / 1000
+        gap = order["gapMs"] / 1000 * (0.5 + random.random()) if "gapMs" in order else due - time.monotonic()
+        time.sleep(max(0, gap))
+        commits.append(message())
     say(commits)

@@ -1,11 +1,12 @@
 /**
- * From a commit to whoever waits for it, in another process: our writer and foreign ones, our reader and the pipeline of
- * the protocol. All clocks are CLOCK_MONOTONIC, which Node's hrtime and Python's monotonic_ns both read.
+ * From a commit to whoever waits for it, in another process: foreign writers as they write and our own, our reader beside a
+ * plain one, one in C, and the pipeline of the protocol.
  *
  *   node test/bench/push.ts [--quick]      the rows as JSON
  */
-import { type ChildProcess, fork, spawn, spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
@@ -13,222 +14,183 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { quantile } from './figures.ts'
 import { hasCommand } from './machine.ts'
-import { type Bench, type Figures, type Row, ratios, type Skipped } from './row.ts'
+import { Lane, type Manner, openWriter, READERS, type Rival, type Sent, Unavailable, WRITERS } from './push-lane.ts'
+import type { Bench, Bounds, Figures, Row, Skipped } from './row.ts'
 import { openStage, type Stage, until } from './stage.ts'
 
-/** When each message was committed or had come, by its id. */
-type Times = ReadonlyMap<number, bigint>
-type Manner = keyof typeof WRITERS
-
-const WRITERS = {
-  ours: 'push, writer is the bridge: commit → another process has the row',
-  lasting: "push, foreign writer (Python's sqlite3, WAL, FULL; long-lived): commit → row",
-  call: "push, foreign writer (Python's sqlite3, WAL, FULL; connection per call): commit → row",
-} as const
-const REACH: Readonly<Record<Manner, Figures>> = {
-  ours: { p50Ms: 0.12, p99Ms: 1, missed: 0 },
-  lasting: { p50Ms: 0.25, p99Ms: 2, missed: 0, cpuAt100PerSecPercent: 5, cpuIdlePercent: 0.5 },
-  call: { p50Ms: 0.25, p99Ms: 2, missed: 0, cpuAt100PerSecPercent: 5, cpuIdlePercent: 0.5 },
+const FOREIGN = ['ours', 'ladder', 'each', 'c'] as const
+const LANES: Readonly<Record<Manner, readonly Rival[]>> = {
+  call: FOREIGN,
+  lasting: FOREIGN,
+  slow: FOREIGN,
+  bridge: FOREIGN,
+  ours: ['ours', 'plainBell', 'cBell'],
 }
-const MANNERS = Object.keys(WRITERS) as Manner[]
+const MANNERS = Object.keys(LANES) as Manner[]
+const GAPS_MS = [1, 20, 250] as const
+
+/** How many times as long as the others' ours may be: their figures are measured in turn with ours, in the same minutes. */
+const LADDER_BOUNDS: Bounds = { p50Ms: { [READERS.ladder]: 1.2, [READERS.c]: 3 }, p99Ms: { [READERS.c]: 2 } }
+const BELL_BOUNDS: Bounds = { p50Ms: { [READERS.cBell]: 3 }, p99Ms: { [READERS.cBell]: 2 } }
+const REACH_OF: Readonly<Record<Manner, Bounds>> = {
+  call: LADDER_BOUNDS,
+  lasting: LADDER_BOUNDS,
+  slow: LADDER_BOUNDS,
+  bridge: {},
+  ours: BELL_BOUNDS,
+}
+
+/** Messages at each gap: for our reader, and for each of the others. */
+const COUNTS: Readonly<Record<(typeof GAPS_MS)[number], readonly [ours: number, others: number]>> = {
+  1: [9_000, 2_000],
+  20: [800, 300],
+  250: [200, 100],
+}
+const QUICK_COUNTS: typeof COUNTS = { 1: [100, 100], 20: [30, 30], 250: [10, 10] }
+const ROUNDS = 10
+const QUICK_ROUNDS = 2
+
 const PIPELINE = 'inotifywait | python3'
-/** The last message must not be saved by a poll of ours, nor counted as missed before it could come. */
-const LAST_MS = 1_000
 
 export const push: Bench = async ({ isQuick, say }) => {
   await using stage = await openStage()
-  const rounds = isQuick ? 2 : 10
-  const perRound = isQuick ? 100 : 1_000
-  await using lanes = new Lanes()
-  for (const manner of MANNERS) await lanes.open(stage, manner)
-  const piped = hasCommand('inotifywait')
-  if (piped) for (const manner of ['lasting', 'call'] as const) await lanes.openPiped(stage, manner)
+  await using stack = new AsyncDisposableStack()
+  const lanes: Lane[] = []
+  const skipped: Skipped[] = []
+  const loadBefore = loadAverage()
+  for (const manner of MANNERS) {
+    for (const rival of LANES[manner]) {
+      try {
+        lanes.push(stack.use(await Lane.open(stage, manner, rival)))
+      } catch (error) {
+        if (!(error instanceof Unavailable)) throw error
+        skipped.push({ what: `push, ${WRITERS[manner]}, beside ${READERS[rival]}`, skipped: error.message })
+      }
+    }
+  }
   await sleep(1_000) // what start-up leaves to be done is done by then
 
-  say(`${rounds} rounds of ${perRound} messages for each of ${MANNERS.length} writers, with small random gaps`)
-  for (let round = 0; round < rounds; round += 1) {
-    for (const lane of lanes.ours) await lane.measure(perRound, 1)
-    for (const lane of lanes.piped) await lane.measure(isQuick ? 3 : 10, 150)
-  }
-  say('the same at 100 messages a second, for what it costs; then nothing at all')
-  const loads = new Map<Lane, number>()
-  for (const lane of lanes.ours) loads.set(lane, await lane.cpuWhile(() => lane.send(isQuick ? 200 : 1_000, 10)))
-  const idles = new Map<Lane, number>()
-  for (const lane of lanes.ours) idles.set(lane, await lane.cpuWhile(() => sleep(isQuick ? 1_000 : 5_000)))
-
-  const rows: (Row | Skipped)[] = []
-  for (const lane of lanes.ours) {
-    const ours: Figures = {
-      ...(await lane.figures()),
-      cpuAt100PerSecPercent: loads.get(lane) ?? Number.NaN,
-      cpuIdlePercent: idles.get(lane) ?? Number.NaN,
-    }
-    const rival = lanes.piped.find(({ manner }) => manner === lane.manner)
-    const beside = rival === undefined ? {} : { [PIPELINE]: await rival.figures() }
-    rows.push({
-      what: WRITERS[lane.manner],
-      reach: REACH[lane.manner],
-      ours,
-      beside,
-      ratio: ratios('p50Ms', ours, beside),
-      note: `${rounds * perRound} messages of 200 bytes, about 500 a second; the reader follows the store's traffic, and its CPU is all of it`,
-    })
-  }
-  if (!piped) rows.push({ what: `push, beside ${PIPELINE}`, skipped: 'inotify-tools is not installed' })
+  const rows: Row[] = []
+  for (const gapMs of GAPS_MS) rows.push(...(await latencies(lanes, gapMs, isQuick, say)))
+  rows.push(...(await costs(lanes, isQuick, say)))
+  if (hasCommand('inotifywait')) rows.push(...(await pipelines(stage, isQuick, say)))
+  else skipped.push({ what: `push, ${PIPELINE}`, skipped: 'inotify-tools is not installed' })
   say('foreign commit → the wake command runs')
   rows.push(await wakes(stage, isQuick ? 10 : 100))
+  const load = `load average ${loadBefore} before, ${loadAverage()} after: what else runs on the machine is measured too`
+  return [...rows.map((row, at) => (at === 0 ? { ...row, note: `${row.note}; ${load}` } : row)), ...skipped]
+}
+
+/** One row for each writer, all lanes in turn. */
+async function latencies(
+  lanes: readonly Lane[],
+  gapMs: (typeof GAPS_MS)[number],
+  isQuick: boolean,
+  say: (line: string) => void,
+): Promise<Row[]> {
+  const [ours, others] = (isQuick ? QUICK_COUNTS : COUNTS)[gapMs]
+  const rounds = isQuick ? QUICK_ROUNDS : ROUNDS
+  say(
+    `gaps of ${gapMs} ms: ${rounds} rounds, ${ours} messages of each writer to our reader, ${others} to each other one`,
+  )
+  for (let round = 0; round < rounds; round += 1) {
+    for (const lane of lanes) await lane.measure({ count: (lane.rival === 'ours' ? ours : others) / rounds, gapMs })
+  }
+  const figures = await Promise.all(lanes.map((lane) => lane.figures()))
+  return rowsOf(lanes, figures, (manner) => ({
+    what: `push, ${WRITERS[manner]}, every ${gapMs} ms: commit → row`,
+    reach: { missed: 0 },
+    reachOf: REACH_OF[manner],
+    note: `messages of 200 bytes with gaps of ${gapMs / 2} to ${gapMs * 1.5} ms; the reader follows the store's traffic`,
+  }))
+}
+
+/** What readers cost at a hundred messages a second, and at none. */
+async function costs(lanes: readonly Lane[], isQuick: boolean, say: (line: string) => void): Promise<Row[]> {
+  say('the same at 100 messages a second, for what it costs; then nothing at all')
+  const count = isQuick ? 100 : 1_000
+  const loads: number[] = []
+  for (const lane of lanes) loads.push(await lane.cpuPercentWhile(() => lane.measure({ count, everyMs: 10 })))
+  await sleep(1_000)
+  const idles = await Promise.all(lanes.map((lane) => lane.cpuPercentWhile(() => sleep(isQuick ? 2_000 : 10_000))))
+  const missed = (await Promise.all(lanes.map((lane) => lane.figures()))).map(({ missed = 0 }) => missed)
+  const figures = lanes.map((_, at) => ({
+    cpuAt100PerSecPercent: loads[at] ?? Number.NaN,
+    cpuIdlePercent: idles[at] ?? Number.NaN,
+    missed: missed[at] ?? Number.NaN,
+  }))
+  return rowsOf(lanes, figures, (manner) => ({
+    what: `push, ${WRITERS[manner]}: CPU of the reader`,
+    reach: manner === 'bridge' ? {} : { missed: 0, cpuAt100PerSecPercent: 4, cpuIdlePercent: 0.3 },
+    reachOf: {},
+    note: 'of one core, all of the process; a nap of 50 µs costs 0.04 ms of CPU in any language, so slow commits cost more',
+  }))
+}
+
+/** A row for each writer: our reader, and the others beside it. */
+function rowsOf(
+  lanes: readonly Lane[],
+  figures: readonly Figures[],
+  about: (manner: Manner) => Omit<Row, 'ours' | 'beside'>,
+): Row[] {
+  return MANNERS.flatMap((manner) => {
+    const own = new Map(lanes.flatMap((lane, at) => (lane.manner === manner ? [[lane.rival, figures[at] ?? {}]] : [])))
+    const { ours, ...others } = Object.fromEntries(own) as Partial<Record<Rival, Figures>>
+    if (ours === undefined) return []
+    const beside = Object.fromEntries(Object.entries(others).map(([rival, one]) => [READERS[rival as Rival], one]))
+    return [{ ...about(manner), ours, beside }]
+  })
+}
+
+/** The one-minute load average, proc(5). */
+function loadAverage(): string {
+  return readFileSync('/proc/loadavg', 'latin1').split(' ', 1)[0] ?? '?'
+}
+
+/** The way of the protocol's scripts, on its own: inotifywait on the folder, and for each event a Python that looks and marks read. */
+async function pipelines(stage: Stage, isQuick: boolean, say: (line: string) => void): Promise<Row[]> {
+  const rows: Row[] = []
+  for (const manner of ['call', 'lasting'] as const) {
+    say(`${PIPELINE}, ${WRITERS[manner]}`)
+    const path = join(await stage.room(`piped-${manner}`), 'bridge.db')
+    await using writer = await openWriter(path, manner)
+    await using pipeline = openPipeline(path)
+    await sleep(500)
+    const sent = await writer.ask<Sent[]>({ count: isQuick ? 5 : 50, gapMs: 150 })
+    await sleep(1_000)
+    const late = sent.flatMap(([id, committedAt]) => {
+      const arrivedAt = pipeline.arrivals.get(id)
+      return arrivedAt === undefined ? [] : [Number(arrivedAt - BigInt(committedAt)) / 1e6]
+    })
+    rows.push({
+      what: `push, ${WRITERS[manner]}: ${PIPELINE}`,
+      reach: {},
+      ours: { p50Ms: quantile(late, 0.5), p99Ms: quantile(late, 0.99), missed: sent.length - late.length },
+      note: 'not ours: what the protocol has where S2 is not',
+    })
+  }
   return rows
 }
 
-/** One writer and one reader over a database of their own, at work in turn with the others. */
-interface Lane {
-  readonly manner: Manner
-  send(count: number, gapMs: number): Promise<void>
-  measure(count: number, gapMs: number): Promise<void>
-  cpuWhile(act: () => Promise<unknown>): Promise<number>
-  figures(): Promise<Figures>
-}
-
-class Lanes implements AsyncDisposable {
-  readonly ours: Lane[] = []
-  readonly piped: Lane[] = []
-  readonly #stack = new AsyncDisposableStack()
-
-  async open(stage: Stage, manner: Manner): Promise<void> {
-    const path = join(await stage.room(`push-${manner}`), 'bridge.db')
-    const writer = this.#stack.use(await openWriter(path, manner))
-    const reader = this.#stack.use(await openReader(path))
-    this.ours.push(lane(manner, writer, reader))
-  }
-
-  async openPiped(stage: Stage, manner: Manner): Promise<void> {
-    const path = join(await stage.room(`piped-${manner}`), 'bridge.db')
-    const writer = this.#stack.use(await openWriter(path, manner))
-    const reader = this.#stack.use(await openPipeline(path))
-    this.piped.push(lane(manner, writer, reader))
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.#stack.disposeAsync()
-  }
-}
-
-interface Writer extends AsyncDisposable {
-  /** Commits so many messages with random gaps, and answers when each COMMIT had returned. */
-  send(count: number, gapMs: number): Promise<[id: number, ns: string][]>
-}
-
-interface Reader extends AsyncDisposable {
-  readonly arrivals: Promise<Times>
-  /** CPU time so far, microseconds. */
-  cpuUs(): Promise<number>
-}
-
-function lane(manner: Manner, writer: Writer, reader: Reader): Lane {
-  const measured = new Map<number, bigint>()
-  return {
-    manner,
-    send: async (count, gapMs) => void (await writer.send(count, gapMs)),
-    measure: async (count, gapMs) => {
-      for (const [id, ns] of await writer.send(count, gapMs)) measured.set(id, BigInt(ns))
-    },
-    cpuWhile: async (act) => {
-      const [cpu, start] = [await reader.cpuUs(), performance.now()]
-      await act()
-      const tookMs = performance.now() - start
-      return ((await reader.cpuUs()) - cpu) / 1_000 / tookMs / 0.01
-    },
-    figures: async () => {
-      await sleep(LAST_MS)
-      return latencies(measured, await reader.arrivals)
-    },
-  }
-}
-
-function latencies(commits: Times, arrivals: Times): Figures {
-  const late = [...commits].flatMap(([id, at]) => {
-    const arrived = arrivals.get(id)
-    return arrived === undefined ? [] : [Number(arrived - at) / 1e6]
-  })
-  return {
-    p50Ms: quantile(late, 0.5),
-    p99Ms: quantile(late, 0.99),
-    maxMs: quantile(late, 1),
-    missed: commits.size - late.length,
-  }
-}
-
-function here(name: string): string {
-  return fileURLToPath(new URL(name, import.meta.url))
-}
-
-async function openWriter(path: string, manner: Manner): Promise<Writer> {
-  if (manner === 'ours') {
-    const child = fork(new URL('./push-sender.ts', import.meta.url), [path])
-    await once(child, 'message')
-    return {
-      send: async (count, gapMs) => await ask(child, { count, gapMs }),
-      [Symbol.asyncDispose]: () => leave(child, () => child.disconnect()),
-    }
-  }
-  const child = spawn('python3', [here('./push-sender.py'), path, manner], { stdio: ['pipe', 'pipe', 'inherit'] })
-  const lines = createInterface(child.stdout)[Symbol.asyncIterator]()
-  await lines.next()
-  return {
-    send: async (count, gapMs) => {
-      child.stdin.write(`${JSON.stringify({ count, gapMs })}\n`)
-      const line = await lines.next()
-      return JSON.parse(line.value as string)
-    },
-    [Symbol.asyncDispose]: () => leave(child, () => child.stdin.end()),
-  }
-}
-
-/** Our reader: a process that follows the traffic of the store. */
-async function openReader(path: string): Promise<Reader> {
-  const child = fork(new URL('./push-reader.ts', import.meta.url), [path])
-  await once(child, 'message')
-  return {
-    get arrivals() {
-      return ask<[number, string][]>(child, 'arrivals').then((all) => new Map(all.map(([id, ns]) => [id, BigInt(ns)])))
-    },
-    cpuUs: () => ask<number>(child, 'cpu'),
-    [Symbol.asyncDispose]: () => leave(child, () => child.send('end')),
-  }
-}
-
-/** The way of the protocol's scripts: inotifywait on the folder, and for each event a Python that looks and marks read. */
-async function openPipeline(path: string): Promise<Reader> {
+function openPipeline(path: string): { readonly arrivals: ReadonlyMap<number, bigint> } & AsyncDisposable {
   const watch = 'inotifywait -m -q -e modify --format %f "$(dirname "$1")"'
   const loop = `${watch} | while read -r name; do case $name in "$(basename "$1")"*) python3 "$2" "$1";; esac; done`
-  const child = spawn('sh', ['-c', loop, 'sh', path, here('./push-check.py')], {
-    detached: true,
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
+  const script = fileURLToPath(new URL('push-check.py', import.meta.url))
+  const child = spawn('sh', ['-c', loop, 'sh', path, script], { detached: true, stdio: ['ignore', 'pipe', 'inherit'] })
   const arrivals = new Map<number, bigint>()
   createInterface(child.stdout).on('line', (line) => {
     const [id, ns] = line.split(' ')
     if (!arrivals.has(Number(id))) arrivals.set(Number(id), BigInt(ns ?? 0))
   })
-  await sleep(500)
   return {
-    arrivals: Promise.resolve(arrivals),
-    cpuUs: () => Promise.resolve(Number.NaN),
-    [Symbol.asyncDispose]: () => leave(child, () => process.kill(-(child.pid as number), 'SIGKILL')),
+    arrivals,
+    async [Symbol.asyncDispose]() {
+      if (child.exitCode !== null || child.signalCode !== null) return
+      const left = once(child, 'exit')
+      process.kill(-(child.pid as number), 'SIGKILL')
+      await left
+    },
   }
-}
-
-async function ask<T>(child: ChildProcess, question: string | object): Promise<T> {
-  const answer = once(child, 'message')
-  child.send(question)
-  return (await answer)[0] as T
-}
-
-async function leave(child: ChildProcess, bye: () => void): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return
-  const left = once(child, 'exit')
-  bye()
-  await left
 }
 
 /** The real watcher with a wake command that does nothing but say that it runs. */
@@ -248,7 +210,7 @@ async function wakes(stage: Stage, count: number): Promise<Row> {
   await until('the watcher is ready', () => watcher.words().includes('"ready"'), watcher)
   for (let each = 0; each < count; each += 1) {
     const said = once(heard.child.stdout as Readable, 'data')
-    const [[, committed] = [0, '0']] = await writer.send(1, 20)
+    const [[, committed] = [0, '0']] = await writer.ask<Sent[]>({ count: 1, gapMs: 20 })
     await said
     late.push(Number(process.hrtime.bigint() - BigInt(committed)) / 1e6)
     await sleep(30) // until the command has ended

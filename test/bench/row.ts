@@ -8,6 +8,8 @@ export interface Row {
   readonly ours: Figures
   /** The same figures of others, measured in turn with ours. */
   readonly beside?: Readonly<Record<string, Figures>>
+  /** Bounds of figures in `ours` as multiples of others' figures in `beside`; one that was not measured bounds nothing. */
+  readonly reachOf?: Bounds
   /** Ours over theirs, or theirs over ours, whichever way more is better for us. */
   readonly ratio?: Readonly<Record<string, number>>
   readonly note?: string
@@ -21,6 +23,9 @@ export interface Skipped {
 
 /** Numbers whose names end in their unit: `p50Ms`, `sendsPerS`, `cpuPercent`, `pssMb`. */
 export type Figures = Readonly<Record<string, number>>
+
+/** By figure and by rival, how many times theirs ours may be, or of a speed has to be. */
+export type Bounds = Readonly<Record<string, Readonly<Record<string, number>>>>
 
 /** How a run is to be done. */
 export interface Wish {
@@ -38,15 +43,39 @@ function isSpeed(name: string): boolean {
   return name.endsWith('PerS')
 }
 
+/** A figure of ours as a multiple of a rival's, and its bound. */
+export interface Multiple {
+  readonly figure: string
+  readonly rival: string
+  readonly times: number
+  readonly bound: number
+}
+
+/** The bounds of `reachOf` whose rivals were measured. */
+export function multiplesOf({ reachOf = {}, ours, beside = {} }: Row): Multiple[] {
+  return Object.entries(reachOf).flatMap(([figure, bounds]) =>
+    Object.entries(bounds).flatMap(([rival, bound]) => {
+      const theirs = beside[rival]?.[figure]
+      if (theirs === undefined) return []
+      return [{ figure, rival, bound, times: (ours[figure] ?? Number.NaN) / theirs }]
+    }),
+  )
+}
+
 /** Null when nothing was to be reached. */
-export function isMet({ reach, ours }: Row): boolean | null {
-  const names = Object.keys(reach)
-  if (names.length === 0) return null
-  return names.every((name) => {
-    const got = ours[name] ?? Number.NaN
-    const bound = reach[name] ?? Number.NaN
-    return isSpeed(name) ? got >= bound : got <= bound
-  })
+export function isMet(row: Row): boolean | null {
+  const isWithin = (name: string, got: number, bound: number): boolean => (isSpeed(name) ? got >= bound : got <= bound)
+  const verdicts = [
+    ...Object.entries(row.reach).map(([name, bound]) => isWithin(name, row.ours[name] ?? Number.NaN, bound)),
+    ...multiplesOf(row).map(({ figure, times, bound }) => isWithin(figure, times, bound)),
+  ]
+  return verdicts.length === 0 ? null : verdicts.every((isReached) => isReached)
+}
+
+/** A multiple as people read it: `p99 1.8 × C (≤ 2)`. */
+export function multipleText({ figure, rival, times, bound }: Multiple): string {
+  const name = figureText(figure, Number.NaN).replace(/ –.*$/, '')
+  return `${name} ${numberText(times)} × ${rival} (${isSpeed(figure) ? '≥' : '≤'} ${numberText(bound)})`
 }
 
 /** How many times better ours is in one figure than each of the others. */

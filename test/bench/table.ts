@@ -1,12 +1,22 @@
 import type { Machine } from './machine.ts'
-import { boundText, type Figures, figureText, isMet, numberText, type Row, type Skipped } from './row.ts'
+import {
+  boundText,
+  type Figures,
+  figureText,
+  isMet,
+  multiplesOf,
+  multipleText,
+  numberText,
+  type Row,
+  type Skipped,
+} from './row.ts'
 
 /** All rows as one text for people: what it is against others first, then the figures, then whether that was the aim. */
 export function tableText(machine: Machine, rows: readonly (Row | Skipped)[]): string {
   const measured = rows.filter((row): row is Row => !('skipped' in row))
   const skipped = rows.filter((row): row is Skipped => 'skipped' in row)
   const lines = measured.map((row) => ({
-    ratio: ratioText(row.ratio ?? {}),
+    ratio: [...multiplesOf(row).map(multipleText), ...ratioTexts(row.ratio ?? {})].join(', '),
     what: row.what,
     ours: figuresText(row.ours),
     reach: Object.entries(row.reach)
@@ -34,10 +44,8 @@ function machineText(machine: Machine): string {
   ].join('; ')
 }
 
-function ratioText(ratio: Figures): string {
-  return Object.entries(ratio)
-    .map(([other, times]) => `${numberText(times)} × ${other}`)
-    .join(', ')
+function ratioTexts(ratio: Figures): string[] {
+  return Object.entries(ratio).map(([other, times]) => `${numberText(times)} × ${other}`)
 }
 
 function figuresText(figures: Figures): string {

@@ -72,11 +72,11 @@ test('made, listed, verified, gone back to', async () => {
   assert.equal(code, 0)
   assert.match(
     out,
-    /backups\/bridge-\S+\.db\n {2}\d+ kB, 1 message, 1 conversation, 0 tasks; schema 6, audit chain of 2 whole; \d/,
+    /backups\/bridge-\S+\.db\n {2}\d+ kB, 1 message, 1 conversation, 0 tasks; schema 7, audit chain of 2 whole; \d/,
   )
   const made = await host.json('backup')
   assert.equal(made.rows.messages, 1)
-  assert.equal(made.schema, 6)
+  assert.equal(made.schema, 7)
   const listed = await host.json('backup', 'list')
   assert.equal(listed.length, 2)
   assert.equal(listed[0].path, made.path)

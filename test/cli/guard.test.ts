@@ -133,7 +133,7 @@ test('a token is good for five minutes at most, never after a clock was put back
     [undefined, host.wall],
   ] as const)
     await assert.rejects(demandGrant(host.state, shown, now), { code: 'forbidden' })
-  assert.equal(endGrant(host.state), true)
+  assert.equal(await endGrant(host.state), true)
   await assert.rejects(demandGrant(host.state, token, host.wall), { code: 'forbidden' })
   await openGrant(host.state, { mode: 'safe', folder: host.folder, tokenMs: 9e9 }, host.wall)
   assert.equal((await liveGrant(host.state, host.wall))?.tokenMs, 300_000)

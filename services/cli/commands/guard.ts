@@ -248,7 +248,7 @@ function shownOf({ stage, mode, folder, until }: Grant, now: number): object {
 
 async function disable(context: CommandContext, { json }: Options): Promise<void> {
   const { state } = readHost(context)
-  const was = endGrant(state)
+  const was = await endGrant(state)
   if (was) await recordAct(state, { action: 'disabled', details: {} }, context.clock.wall())
   if (json === true) context.print(`${JSON.stringify({ disabled: was })}\n`)
   else context.print(was ? 'nothing is allowed any more\n' : 'nothing was allowed\n')

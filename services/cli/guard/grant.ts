@@ -4,7 +4,7 @@ import { rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
 import { GUARD_MODES, type GuardMode } from '#fleet/guard-rules.ts'
-import { publish } from '#spool/atomic-files.ts'
+import { publish, syncFolder } from '#spool/atomic-files.ts'
 import { parseObject, readPlainFile } from '#spool/plain-file.ts'
 
 /** How long a code may wait to be redeemed, and a token may be used, milliseconds. */
@@ -66,6 +66,7 @@ export async function redeemCode(state: string, code: string, now: number): Prom
     return { token, grant: next }
   } finally {
     unlinkSync(taken)
+    await syncFolder(guardFolder(state)) // a code that was guessed at is not good again after a loss of power
   }
 }
 
@@ -87,10 +88,11 @@ export async function liveGrant(state: string, now: number): Promise<Grant | nul
   return grant !== null && isLive(grant, now) ? grant : null
 }
 
-/** Ends what is allowed. Answers whether there was anything. */
-export function endGrant(state: string): boolean {
+/** Ends what is allowed, for good. Answers whether there was anything. */
+export async function endGrant(state: string): Promise<boolean> {
   try {
     unlinkSync(grantFile(state))
+    await syncFolder(guardFolder(state))
     return true
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false

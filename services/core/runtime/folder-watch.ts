@@ -1,7 +1,7 @@
 import { type FSWatcher, statSync, watch } from 'node:fs'
 import { basename } from 'node:path'
 import type { Clock } from './clock.ts'
-import { openInotify } from './inotify.ts'
+import { type Change, openInotify } from './inotify.ts'
 import type { Log } from './log.ts'
 import { Loop } from './loop.ts'
 
@@ -9,8 +9,11 @@ import { Loop } from './loop.ts'
 export type Means = 'inotify' | 'fs.watch' | 'none'
 
 export interface FolderListener {
-  /** Names in the folder that were made, written, moved or removed, each once. They are hints: never count them. */
-  onEvents(names: readonly string[]): void
+  /**
+   * Names in the folder that were made, written, moved or removed, each once, and those of them that were not only written.
+   * They are hints: never count them.
+   */
+  onEvents(names: readonly string[], entries: ReadonlySet<string>): void
   /** Events may be lost, or the folder is another one: read the whole folder. */
   onDoubt(reason: 'overflow' | 'rewatched'): void
 }
@@ -72,6 +75,7 @@ class Watch implements FolderWatch {
   #betterAt = 0
   #isResting = false
   #names = new Set<string>()
+  #entries = new Set<string>()
   #doubt: 'overflow' | 'rewatched' | null = null
   #isScheduled = false
 
@@ -157,7 +161,7 @@ class Watch implements FolderWatch {
     const inotify = openInotify()
     if (typeof inotify === 'string') return inotify
     return inotify.watch(this.folder, {
-      onName: (name) => this.#note(name),
+      onName: (name, change) => this.#note(name, change),
       onOverflow: () => this.#reportDoubt('overflow'),
       onLost: () => this.#lose(),
       onFlood: () => {
@@ -176,18 +180,20 @@ class Watch implements FolderWatch {
       return (error as NodeJS.ErrnoException).code ?? String(error)
     }
     const own = basename(this.folder)
-    watcher.on('change', (_kind, name) => {
+    watcher.on('change', (kind, name) => {
       if (String(name) === own)
         this.#lose() // an event with the folder's own name reports its end
-      else this.#note(String(name))
+      else this.#note(String(name), kind === 'change' ? 'written' : 'entry')
     })
     watcher.on('error', () => this.#lose())
     return { [Symbol.dispose]: () => watcher.close() }
   }
 
-  #note(name: string): void {
-    if (this.#names.size < NAMES_MAX) this.#names.add(name)
-    else this.#doubt = 'overflow'
+  #note(name: string, change: Change): void {
+    if (this.#names.size < NAMES_MAX) {
+      this.#names.add(name)
+      if (change === 'entry') this.#entries.add(name)
+    } else this.#doubt = 'overflow'
     this.#schedule()
   }
 
@@ -219,9 +225,11 @@ class Watch implements FolderWatch {
     const doubt = this.#doubt
     const names = [...this.#names]
     this.#doubt = null
+    const entries = this.#entries
     this.#names.clear()
+    this.#entries = new Set()
     if (doubt !== null && !this.#closing.signal.aborted) this.#listener.onDoubt(doubt)
-    if (names.length > 0 && !this.#closing.signal.aborted) this.#listener.onEvents(names)
+    if (names.length > 0 && !this.#closing.signal.aborted) this.#listener.onEvents(names, entries)
   }
 }
 

@@ -9,9 +9,12 @@ import { withholdFromChildren } from './fd-inheritance.ts'
 /** More events than this in one turn of the event loop are a flood: the watch is removed for a moment. */
 const FLOOD_EVENTS = 4_000
 
+/** What happened to a name in a folder: its file was written, or it was made, moved or removed. */
+export type Change = 'written' | 'entry'
+
 /** Gets the events of one folder, inside the native callback: it may only record them. */
 export interface InotifyListener {
-  onName(name: string): void
+  onName(name: string, change: Change): void
   onOverflow(): void
   onLost(): void
   onFlood(): void
@@ -76,7 +79,8 @@ class Inotify {
       this.#remove(descriptor)
       for (const listener of listeners) listener.onFlood()
     } else if (name !== undefined) {
-      for (const listener of listeners) listener.onName(name)
+      const change = (mask & bits.IN_MODIFY) === 0 ? 'entry' : 'written'
+      for (const listener of listeners) listener.onName(name, change)
     }
   }
 

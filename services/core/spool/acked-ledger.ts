@@ -3,7 +3,7 @@ import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Message } from '#fleet/message.ts'
-import { ensureFolder, publish } from './atomic-files.ts'
+import { ensureFolder, publish, syncFolder } from './atomic-files.ts'
 import { readPlainFile } from './plain-file.ts'
 
 /** How many acked messages are remembered at least; twice as many at most. */
@@ -76,6 +76,7 @@ export class AckedLedger {
       // A line that a crash cut short must not join the next one.
       await file.appendFile(text)
       await file.sync()
+      if (stat.size === 0) await syncFolder(dirname(this.#path))
       return true
     } catch (error) {
       if (/^(ELOOP|ENXIO)$/.test((error as NodeJS.ErrnoException).code ?? '')) return false

@@ -132,12 +132,26 @@ export async function syncFolder(folder: string): Promise<void> {
   }
 }
 
+/** Folders that this process has made sure of. */
+const ensured = new Set<string>()
+
 /** Makes a folder with all above it that are missing, readable by its owner alone, and their names durable. */
 export async function ensureFolder(folder: string): Promise<void> {
-  if (isShared(dirname(folder))) return await ensureSharedFolder(folder)
-  const first = await mkdir(folder, { recursive: true, mode: 0o700 })
-  if (first === undefined) return
-  for (let made = folder; made.length >= first.length; made = dirname(made)) await syncFolder(dirname(made))
+  const first = isShared(dirname(folder)) ? makeShared(folder) : await mkdir(folder, { recursive: true, mode: 0o700 })
+  if (first !== undefined) {
+    for (let made = folder; made.length >= first.length; made = dirname(made)) await syncFolder(dirname(made))
+  }
+  if (!ensured.has(folder)) await syncAbove(first ?? folder)
+  ensured.add(folder)
+}
+
+/** What lies above may have been made by a life that was killed before it had synced the names of it. */
+async function syncAbove(folder: string): Promise<void> {
+  for (const above of [dirname(folder), dirname(dirname(folder))]) {
+    await syncFolder(above).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EACCES') throw error // who may not read a folder has not made what is in it
+    })
+  }
 }
 
 /**
@@ -152,9 +166,12 @@ const SET_GROUP_ID = 0o2000
 const GROUP_READS = 0o040
 const GROUP = 0o070
 
-/** The system hands the set-group-ID bit on; chmod(2) for it is what the sandbox of a unit forbids. */
-async function ensureSharedFolder(folder: string): Promise<void> {
-  if (statOf(folder)?.isDirectory() === true) return
+/**
+ * Answers the folder where it was missing. The system hands the set-group-ID bit on; chmod(2) for it is what the sandbox of a
+ * unit forbids.
+ */
+function makeShared(folder: string): string | undefined {
+  if (statOf(folder)?.isDirectory() === true) return undefined
   const before = process.umask(0o007)
   try {
     mkdirSync(folder, 0o700 | ((statOf(dirname(folder))?.mode ?? 0) & GROUP))
@@ -163,7 +180,7 @@ async function ensureSharedFolder(folder: string): Promise<void> {
   } finally {
     process.umask(before)
   }
-  await syncFolder(dirname(folder))
+  return folder
 }
 
 function statOf(path: string): Stats | undefined {

@@ -4,7 +4,7 @@ import { readAuthority } from '#fleet/certificate-parser.ts'
 import { CREDENTIAL_FILE_MAX, type Credential, isPin } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { parseSession, type SessionId, type Side, sessionId } from '#fleet/session-id.ts'
-import { publish } from './atomic-files.ts'
+import { publish, syncFolder } from './atomic-files.ts'
 import { diskError, invalid, parseObject, readPlainFile } from './plain-file.ts'
 
 /** What the credentials folder of a host holds. */
@@ -31,13 +31,16 @@ export async function publishCredential(state: string, credential: Credential): 
   }
 }
 
-/** Takes a session's credential out of force on this host. */
+/** Takes a session's credential out of force on this host, for good. */
 export async function removeCredential(state: string, session: SessionId): Promise<void> {
   for (const path of [credentialFile(state, session), renewalFile(state, session)]) {
     await unlink(path).catch((error: NodeJS.ErrnoException) => {
       if (error.code !== 'ENOENT') throw diskError(`removing the credential of ${session}`, error)
     })
   }
+  await syncFolder(credentialsFolder(state)).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENOENT') throw diskError(`removing the credential of ${session}`, error)
+  })
 }
 
 /**

@@ -2,12 +2,13 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { test } from 'node:test'
 import Database from 'better-sqlite3'
 import { type BackupOrder, listBackups, makeBackup } from '#store/sqlite/backup/backup.ts'
 import { type CopyParts, roomIn } from '#store/sqlite/backup/copy-database.ts'
 import { checkFile } from '#store/sqlite/backup/integrity-check.ts'
+import { restoreDatabase } from '#store/sqlite/backup/restore.ts'
 import { mainOf } from '../../program.ts'
 import { Ground, noPython, openChannel, refused } from './sqlite-ground.ts'
 
@@ -203,6 +204,56 @@ test('nothing is backed up that is damaged, and nobody who altered the past pass
     listBackups(join(ground.folder, 'backups'), ground.path).map((each) => each.path),
     [path],
   )
+})
+
+/**
+ * Puts a message past an index: the index is taken out of the schema, the message is put, and the index comes back as it was.
+ * Every row can be read and every page is well formed, and whoever asks by that index misses the message.
+ */
+function damageIndex(path: string, name: string): void {
+  const database = new Database(path)
+  const writable = (act: () => void): void => {
+    database.pragma('writable_schema = ON')
+    act()
+    database.pragma('writable_schema = RESET')
+  }
+  database.unsafeMode(true)
+  const index = database.prepare('SELECT * FROM sqlite_schema WHERE name = ?').get(name)
+  assert.ok(index !== undefined, `there is no index ${name}`)
+  writable(() => database.prepare('DELETE FROM sqlite_schema WHERE name = ?').run(name))
+  database.exec(`INSERT INTO messages (conversation_id, from_session, to_session, message, timestamp)
+    SELECT conversation_id, from_session, to_session, 'past the index', timestamp FROM messages WHERE id = 1`)
+  writable(() =>
+    database.prepare('INSERT INTO sqlite_schema VALUES (@type, @name, @tbl_name, @rootpage, @sql)').run(index),
+  )
+  database.close()
+}
+
+test('a database that reads well and has a damaged index is not backed up, and no such file is restored', async () => {
+  await using ground = await Ground.make()
+  const before = await ground.open()
+  const { a } = await openChannel(before)
+  for (let n = 0; n < 10; n += 1) await before.send(a, `k${n}`, { text: `text ${n}` })
+  const { path } = await makeBackup(wishOf(ground, { keep: 1 }), partsOf(ground))
+  await before[Symbol.asyncDispose]()
+  damageIndex(ground.path, 's2_messages_unread')
+  assert.equal(
+    ground.look((database) => database.pragma('quick_check', { simple: true })),
+    'ok',
+  )
+  const store = await ground.open()
+  await store.send(a, 'after', { text: 'it opens, reads and writes' })
+  const refusal = await refused('unavailable', makeBackup(wishOf(ground, { keep: 1 }), partsOf(ground)))
+  assert.match(refusal.message, /no backup was made: the database .*bridge\.db is damaged/)
+  assert.deepEqual(readdirSync(join(ground.folder, 'backups')), [basename(path)], 'the older one stays')
+  await store[Symbol.asyncDispose]()
+
+  damageIndex(path, 's2_messages_unread')
+  assert.throws(() => checkFile(path), /is damaged/)
+  const parts = { ...partsOf(ground), sign: null }
+  const unrestored = await refused('unavailable', restoreDatabase({ backup: path, database: ground.path }, parts))
+  assert.match(unrestored.message, /nothing was restored: .* is damaged/)
+  assert.ok(textsIn(ground.path).includes('it opens, reads and writes'))
 })
 
 test('a backup that rots is found out', async () => {

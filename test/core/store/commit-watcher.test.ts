@@ -47,10 +47,12 @@ class Listener implements Disposable {
     this.#connection = new SqliteConnection(path, { create: false })
     const ears: CommitListener = {
       read: () => this.#read(),
+      look: () => this.#read(),
       quiet: () => {
         this.quiets += 1
         return this.#connection.isQuiet()
       },
+      warm: () => undefined,
     }
     this.#hearing = watchCommits(path, ears, {
       clock,
@@ -59,7 +61,7 @@ class Listener implements Disposable {
     })
   }
 
-  #read(): number {
+  #read(): boolean {
     this.reads += 1
     const found = this.#connection.all<{ id: number }>('SELECT id FROM messages WHERE id > ?', this.rows.size)
     for (const { id } of found) this.rows.set(id, process.hrtime.bigint())
@@ -67,7 +69,7 @@ class Listener implements Disposable {
       this.#changed.resolve()
       this.#changed = Promise.withResolvers()
     }
-    return found.length
+    return found.length > 0
   }
 
   async has(id: number): Promise<bigint> {
@@ -159,6 +161,30 @@ for (const manner of ['lasting', 'call', 'slow'] as const) {
   }
 }
 
+/** Commits of ours: a row, and a ring after it. */
+class Ringing implements Disposable {
+  readonly #database: Database.Database
+  readonly #bell: number
+
+  constructor(path: string) {
+    this.#database = new Database(path)
+    this.#bell = openSync(`${path}-bell`, 'w')
+  }
+
+  commit(): void {
+    this.#database.prepare("INSERT INTO messages (at) VALUES ('ours')").run()
+  }
+
+  ring(): void {
+    writeSync(this.#bell, '.', 0)
+  }
+
+  [Symbol.dispose](): void {
+    this.#database.close()
+    closeSync(this.#bell)
+  }
+}
+
 test('of many commits none is missed, whoever is at work', async () => {
   const path = place('many')
   makeDatabase(path)
@@ -166,13 +192,12 @@ test('of many commits none is missed, whoever is at work', async () => {
   await using lasting = new Foreign(path, 'lasting')
   await using calling = new Foreign(path, 'call')
   await Promise.all([lasting.ready(), calling.ready()])
-  const ours = new Database(path)
-  const bell = openSync(`${path}-bell`, 'w')
+  using ours = new Ringing(path)
   const write = async (): Promise<void> => {
     for (let each = 0; each < 200; each += 1) {
       try {
-        ours.prepare("INSERT INTO messages (at) VALUES ('ours')").run()
-        writeSync(bell, '.', 0)
+        ours.commit()
+        ours.ring()
       } catch {
         each -= 1 // another one writes
       }
@@ -188,28 +213,51 @@ test('of many commits none is missed, whoever is at work', async () => {
     [...listener.rows.keys()],
     Array.from({ length: 600 }, (_, index) => index + 1),
   )
-  ours.close()
-  closeSync(bell)
 })
 
 test('a ring is read at once, and its writer is not disturbed', async () => {
   const path = place('ring')
   makeDatabase(path)
-  using listener = new Listener(path)
-  const ours = new Database(path)
-  const bell = openSync(`${path}-bell`, 'w')
+  const waits: number[] = []
+  const sleep: Clock['sleep'] = (ms, signal) => {
+    waits.push(ms)
+    return rarelyPolling.sleep(ms, signal)
+  }
+  using listener = new Listener(path, undefined, { ...systemClock, sleep })
+  using ours = new Ringing(path)
   for (let id = 1; id <= 20; id += 1) {
     await systemClock.sleep(2)
-    ours.prepare("INSERT INTO messages (at) VALUES ('ours')").run()
+    const before = { quiets: listener.quiets, waits: waits.length }
+    ours.commit()
     await turn() // the log's event is told before the ring, as it is to another process
-    const before = listener.quiets
     await turn()
-    if (id > 1) assert.ok(listener.quiets - before <= 1, 'no naps while a ring is awaited')
-    writeSync(bell, '.', 0)
+    if (id > 1) {
+      assert.equal(listener.quiets, before.quiets, 'the lock is not tried')
+      assert.ok(Math.min(...waits.slice(before.waits)) >= 64, 'no timer runs that ends before the ring')
+    }
+    ours.ring()
     await listener.has(id)
   }
-  ours.close()
-  closeSync(bell)
+})
+
+test('after a ring, what a foreign writer commits is found all the same', {
+  skip: without('node-inotify'),
+}, async () => {
+  const path = place('ring-and-foreign')
+  makeDatabase(path)
+  using listener = new Listener(path, 'inotify', rarelyPolling)
+  using ours = new Ringing(path)
+  await using foreign = new Foreign(path, 'call')
+  await foreign.ready()
+  for (let id = 1; id <= 10; id += 2) {
+    ours.commit()
+    ours.ring()
+    await listener.has(id)
+    await turn()
+    const committed = await foreign.commit()
+    const lateMs = Number((await listener.has(id + 1)) - committed) / 1e6
+    assert.ok(lateMs < (POLL_MS * 50) / 4, `late by ${lateMs} ms`)
+  }
 })
 
 test('with no means to hear, the poll finds it within a quarter of a second', async (t) => {
@@ -245,41 +293,199 @@ async function until(isSo: () => boolean): Promise<void> {
 /** Ears that only count, over a folder in which the test writes what it likes. */
 function counting(
   path: string,
-  answers: { quiet?: () => boolean; read?: () => number } = {},
-  clock: Clock = systemClock,
+  answers: { quiet?: () => boolean; read?: () => boolean } = {},
+  parts: { clock?: Clock; nap?: (ms: number) => void } = {},
 ) {
-  const counts = { reads: 0, quiets: 0 }
+  const counts = { reads: 0, quiets: 0, warms: 0 }
   const log = recordingLog()
+  const read = (): boolean => {
+    counts.reads += 1
+    return answers.read?.() ?? false
+  }
   const hearing = watchCommits(
     path,
     {
-      read: () => {
-        counts.reads += 1
-        return answers.read?.() ?? 0
-      },
+      read,
+      look: read,
       quiet: () => {
         counts.quiets += 1
         return answers.quiet?.() ?? true
       },
+      warm: () => {
+        counts.warms += 1
+      },
     },
-    { clock, log },
+    { clock: systemClock, log, ...parts },
   )
   return { counts, log, [Symbol.dispose]: () => hearing[Symbol.dispose]() }
 }
 
-test('a writer who takes long is waited for with bounds', async () => {
-  const path = place('long')
-  // No time passes while it naps, however busy the machine is, so that only their number ends them.
-  using scene = counting(path, { quiet: () => false }, { ...systemClock, now: () => 0 })
+/** Time that passes only while the watcher waits, as it does on Linux: a nap takes somewhat longer, and so does a timer. */
+class WaitedTime {
+  now = 0
+  naps = 0
+  readonly timers: number[] = []
+  /** What is done at the start of a nap, for tests of order. */
+  onNap = (): void => undefined
+
+  readonly parts = {
+    clock: {
+      wall: () => 0,
+      now: () => this.now,
+      sleep: async (ms: number, signal?: AbortSignal): Promise<void> => {
+        if (ms >= POLL_MS) return rarelyPolling.sleep(ms, signal) // the poll, and the watch's own looks
+        this.timers.push(ms)
+        this.now += ms + 0.2
+      },
+    },
+    nap: (ms: number): void => {
+      this.onNap()
+      this.naps += 1
+      this.now += ms + 0.07
+    },
+  }
+}
+
+test('a commit is read while the next one of the same call is being written', async () => {
+  const path = place('next')
+  makeDatabase(path)
+  let polls = 0
+  const sleep: Clock['sleep'] = async (ms, signal) => {
+    await rarelyPolling.sleep(ms, signal)
+    if (ms === POLL_MS) polls += 1
+  }
+  using listener = new Listener(path, 'inotify', { ...systemClock, sleep })
   await systemClock.sleep(20)
+  using writer = new SqliteConnection(path, { create: false })
+  writer.run("INSERT INTO messages (at) VALUES ('the message')")
+  writer.begin()
+  writer.run("INSERT INTO messages (at) VALUES ('what the call notes besides')")
+  try {
+    await until(() => listener.rows.has(1) || polls > 0)
+    assert.equal(polls, 0)
+  } finally {
+    writer.commit()
+  }
+  await listener.has(2)
+})
+
+test('what was read is handed on before the watch goes on', async () => {
+  const path = place('handed')
+  const time = new WaitedTime()
+  const order: string[] = []
+  let isThere = false
+  time.onNap = () => order.push('nap')
+  const read = (): boolean => {
+    const isFound = isThere
+    if (isFound) void Promise.resolve().then(() => order.push('handed on'))
+    isThere = false
+    return isFound
+  }
+  using scene = counting(path, { quiet: () => false, read }, time.parts)
+  await until(() => scene.counts.reads > 0)
+  isThere = true
+  writeFileSync(`${path}-wal`, 'frames')
+  await until(() => order.includes('nap'))
+  assert.equal(order[0], 'handed on')
+})
+
+test('of a disk that takes its time the watcher learns when to look', async () => {
+  const path = place('learning')
+  const time = new WaitedTime()
+  let [visibleAt, isRead] = [0, true]
+  let lateMs = 0
+  const read = (): boolean => {
+    if (isRead || time.now < visibleAt) return false
+    isRead = true
+    lateMs = time.now - visibleAt
+    return true
+  }
+  using scene = counting(path, { quiet: () => time.now >= visibleAt, read }, time.parts)
+  await until(() => scene.counts.reads > 0)
+  const commit = async (tookMs: number): Promise<{ lateMs: number; naps: number; timers: number; warms: number }> => {
+    const before = { naps: time.naps, timers: time.timers.length, warms: scene.counts.warms }
+    visibleAt = time.now + tookMs
+    isRead = false
+    writeFileSync(`${path}-wal`, String(tookMs))
+    await until(() => isRead)
+    await turn()
+    await turn()
+    const { warms } = scene.counts
+    return {
+      lateMs,
+      naps: time.naps - before.naps,
+      timers: time.timers.length - before.timers,
+      warms: warms - before.warms,
+    }
+  }
+  const commits = async (tookMs: number): ReturnType<typeof commit> => {
+    for (let each = 0; each < 32; each += 1) await commit(tookMs)
+    return commit(tookMs)
+  }
+  for (const tookMs of [5, 20, 0.4, 5]) {
+    const last = await commits(tookMs)
+    assert.ok(last.lateMs <= 0.25, `${tookMs} ms: late by ${last.lateMs} ms`)
+    assert.ok(last.timers <= 1, `${tookMs} ms: ${last.timers} timers`)
+    assert.ok(last.warms <= 1, 'what the read needs is run once, shortly before it')
+    assert.ok(last.warms === 1 || tookMs < 5)
+    assert.ok(last.naps <= 6 + tookMs, `${tookMs} ms: ${last.naps} naps`)
+  }
+})
+
+test('an event of frames that were read already costs one look', async () => {
+  const path = place('stale')
+  const time = new WaitedTime()
+  using scene = counting(path, { quiet: () => true }, time.parts)
+  await until(() => scene.counts.reads > 0)
   writeFileSync(`${path}-wal`, 'frames')
   await until(() => scene.counts.quiets > 0)
-  const naps = scene.counts.quiets
-  assert.equal(naps, 19)
-  await until(() => scene.counts.quiets - naps === 26) // then the ladder, to its end
-  const { reads } = scene.counts
-  await until(() => scene.counts.reads >= reads + 2)
-  assert.equal(scene.counts.quiets - naps, 26, 'then only polls')
+  await turn()
+  assert.deepEqual([scene.counts.quiets, time.naps, time.timers.length], [1, 0, 0])
+})
+
+test('a writer who takes long is waited for with bounds', async () => {
+  const path = place('long')
+  const time = new WaitedTime()
+  using scene = counting(path, { quiet: () => false }, time.parts)
+  await until(() => scene.counts.reads > 0)
+  writeFileSync(`${path}-wal`, 'frames')
+  let reads = 0
+  await until(() => {
+    const isOver = time.now > 100 && scene.counts.reads === reads
+    reads = scene.counts.reads
+    return isOver
+  })
+  assert.ok(time.now > 500 && time.now < 1_000, `given up after ${time.now} ms`)
+  assert.ok(time.naps < 50, `${time.naps} naps`)
+  assert.ok(time.timers.length < 50, `${time.timers.length} timers`)
+  assert.ok(scene.counts.quiets < 100, `${scene.counts.quiets} probes of the lock`)
+})
+
+test('a writer who was silent for long and writes again is read as soon as one who begins', async () => {
+  const path = place('again')
+  const time = new WaitedTime()
+  let visibleAt = Number.POSITIVE_INFINITY
+  let foundAt = 0
+  const read = (): boolean => {
+    if (foundAt > 0 || time.now < visibleAt) return false
+    foundAt = time.now
+    return true
+  }
+  const held: (() => void)[] = []
+  const { sleep } = time.parts.clock
+  const clock: Clock = {
+    ...time.parts.clock,
+    // the long timers of a silence are held until the test lets them end
+    sleep: (ms, signal) => (ms > 30 && ms < POLL_MS ? new Promise((resolve) => held.push(resolve)) : sleep(ms, signal)),
+  }
+  using scene = counting(path, { quiet: () => false, read }, { ...time.parts, clock })
+  await until(() => scene.counts.reads > 0)
+  writeFileSync(`${path}-wal`, 'frames')
+  await until(() => held.length > 0)
+  visibleAt = time.now + 0.5
+  writeFileSync(`${path}-wal`, 'the last frames')
+  await until(() => foundAt > 0)
+  assert.ok(foundAt - visibleAt < 2, `late by ${foundAt - visibleAt} ms`)
 })
 
 test('whoever hears writes nothing that it hears', async () => {
@@ -305,7 +511,7 @@ test('whoever hears writes nothing that it hears', async () => {
 
 test('other files in the folder are nobody’s news', async () => {
   const path = place('others')
-  using scene = counting(path, {}, rarelyPolling)
+  using scene = counting(path, {}, { clock: rarelyPolling })
   await systemClock.sleep(20)
   const { reads } = scene.counts
   for (const name of ['liveness.db', 'liveness.db-wal', 'x.db.bak', 'x.db-shm']) {
@@ -343,7 +549,7 @@ test('a reading that fails is told once, and the hearing goes on', async () => {
   using scene = counting(path, {
     read: () => {
       if (isBroken) throw new Error('malformed')
-      return 0
+      return false
     },
   })
   while (scene.counts.reads < 4) {
@@ -366,8 +572,8 @@ test('after the end nothing is read', async () => {
   writeFileSync(`${path}-wal`, 'frames')
   await until(() => scene.counts.quiets > 0)
   scene[Symbol.dispose]()
-  const { reads, quiets } = { ...scene.counts }
+  const counts = { ...scene.counts }
   writeFileSync(`${path}-bell`, '.')
   await systemClock.sleep(300)
-  assert.deepEqual(scene.counts, { reads, quiets })
+  assert.deepEqual(scene.counts, counts)
 })

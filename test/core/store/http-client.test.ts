@@ -7,7 +7,9 @@ import type { S2Error } from '#fleet/errors.ts'
 import { readClaim, signAnswer, UNREAD_SIGNATURE } from '#fleet/signature.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
+import { HttpClient } from '#store/remote/http-client.ts'
 import { CALL_MS, openRemoteStore } from '#store/remote/remote.ts'
+import { VERBS, type VerbName } from '#store/remote/wire-schema.ts'
 import { LOCK_WAIT_MS } from '#store/sqlite/database-writer.ts'
 import { ManualClock } from '../../manual-clock.ts'
 import { until } from '../../until.ts'
@@ -111,6 +113,38 @@ test('a lease that somebody else than the bridge answers gives nothing to run', 
   }
   const { answer } = await asked([() => [200, TASK]], { verb: 'lease' })
   assert.equal((answer as { id: string }).id, 't1', 'the bridge’s own answer counts')
+})
+
+test('a verb that is done once is not asked again when its answer does not count', async () => {
+  const { answer, count } = await asked([() => [200, null]], { token: null, verb: 'record' })
+  assert.equal((answer as { code: string }).code, 'unknown_outcome')
+  assert.equal(count, 1)
+})
+
+test('of all verbs, those that are done once are asked once when the answer is lost on its way', async () => {
+  const counts: Record<string, number> = {}
+  const server = createServer((request) => {
+    const name = request.url?.split('/').at(-1) ?? ''
+    counts[name] = (counts[name] ?? 0) + 1
+    request.resume().on('end', () => request.socket.destroy())
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const origin = new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}`)
+  const trust = { authority: () => undefined, pin: () => undefined }
+  const parts = { clock: systemClock, chance: () => 0, log: recordingLog() }
+  using client = new HttpClient({ origin, trust, allowsPlain: true }, parts, 10_000)
+  const askedOne = async (name: VerbName): Promise<void> => {
+    const error: unknown = await client.ask(name, {} as never, null).catch((reason: unknown) => reason)
+    assert.equal((error as S2Error).code, VERBS[name].effect === 'reads' ? 'unavailable' : 'unknown_outcome', name)
+    assert.equal(counts[name], VERBS[name].effect === 'once' ? 1 : 3, name)
+  }
+  try {
+    await Promise.all((Object.keys(VERBS) as VerbName[]).map(askedOne))
+  } finally {
+    server.close()
+    server.closeAllConnections()
+  }
+  assert.ok(Object.values(VERBS).some(({ effect }) => effect === 'once'))
 })
 
 test('a bridge that cannot read our signature is of another version, and it is said what to do', async () => {

@@ -500,6 +500,32 @@ test('an errored commit is of unknown outcome, ends all writing, and is safe to 
   assert.deepEqual(texts, ['before', 'doomed'])
 })
 
+test('a COMMIT that a reader blocks is refused with nothing written, and the store writes on', async () => {
+  await using ground = await Ground.make()
+  // Without a write-ahead log a reader lets a writer begin, and keeps it from committing.
+  using connection = new SqliteConnection(ground.path, { create: true })
+  connection.exec('CREATE TABLE t (x INTEGER)')
+  using reader = new SqliteConnection(ground.path, { create: false })
+  const broken: S2Error[] = []
+  const groupCommit = new GroupCommit(connection, ground.path, {
+    ...ground.parts,
+    lockWaitMs: 1_000,
+    demandFiles: () => undefined,
+    onRollback: () => undefined,
+    onBegin: () => undefined,
+    onCommit: () => undefined,
+    onBroken: (error) => broken.push(error),
+  })
+  const put = (x: number): Promise<number> => groupCommit.write(() => connection.run('INSERT INTO t VALUES (?)', x))
+  reader.beginReading()
+  const error = await refused('unavailable', put(1))
+  assert.equal((error.cause as { code?: unknown }).code, 'SQLITE_BUSY')
+  assert.deepEqual(broken, [])
+  reader.rollback()
+  await put(2)
+  assert.deepEqual(connection.all('SELECT x FROM t'), [{ x: 2 }])
+})
+
 test('a conversation whose commit failed is not known, and the next one is', async () => {
   await using ground = await Ground.make()
   const other = await ground.open()
@@ -508,13 +534,11 @@ test('a conversation whose commit failed is not known, and the next one is', asy
   const file = identify(ground.path)
   assert.ok(file)
   const tables = openTables(connection, file, systemClock, new MalformedRows(recordingLog()), new PythonReaders())
-  const source = { current: () => tables, demand: () => tables, look: () => null, settle: async () => undefined }
-  const tail = new NewMessageNotifier(
-    () => null,
-    () => ({ [Symbol.dispose]: () => undefined }),
-  )
+  const found = { current: () => tables, held: tables, demand: () => tables }
+  const source = { ...found, look: () => null, settle: async () => undefined, [Symbol.dispose]: () => undefined }
+  const tail = new NewMessageNotifier(source, () => ({ [Symbol.dispose]: () => undefined }))
   const path = { path: ground.path, folder: ground.folder, bell: `${ground.path}-bell`, liveness: '' }
-  using writer = new DatabaseWriter(path, ground.parts, { ...source, [Symbol.dispose]: () => undefined }, tail)
+  using writer = new DatabaseWriter(path, ground.parts, source, tail)
   const commit = connection.commit.bind(connection)
   connection.commit = () => {
     connection.commit = commit

@@ -11,10 +11,12 @@ import Database from 'better-sqlite3'
 import type { OpenedConversation } from '#fleet/conversation.ts'
 import { type Code, S2Error } from '#fleet/errors.ts'
 import { type SessionId, sessionId } from '#fleet/session-id.ts'
+import { LATE, waitAtMost } from '#runtime/bounded-wait.ts'
 import { systemChance, systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
 import { openSqliteStore } from '#store/sqlite/open-sqlite-store.ts'
 import type { Store, StoreParts } from '#store/store.ts'
+import { PATIENCE_MS } from '../../until.ts'
 
 export class Ground implements AsyncDisposable {
   readonly folder: string
@@ -87,9 +89,10 @@ export class Neighbour implements AsyncDisposable {
     this.#lines = createInterface(process.stdout)[Symbol.asyncIterator]()
   }
 
-  /** What it says next; fails when it ends instead. */
+  /** What it says next; fails when it ends instead, or says nothing. */
   async hear(): Promise<Json> {
-    const line = await this.#lines.next()
+    const line = await waitAtMost(this.#lines.next(), PATIENCE_MS, systemClock)
+    assert.ok(line !== LATE, `it says nothing: ${this.process.spawnargs.join(' ')}`)
     assert.ok(line.done !== true, `it ended: ${this.process.spawnargs.join(' ')}`)
     return JSON.parse(line.value)
   }

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { chmodSync, chownSync, mkdirSync, readdirSync, statSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { test } from 'node:test'
 import Database from 'better-sqlite3'
 import { demandCommonTmp } from '#store/sqlite/file/private-tmp.ts'
@@ -162,6 +162,17 @@ function python(path: string, calls: readonly object[]): Record<string, unknown>
     .map((line) => JSON.parse(line))
 }
 
+/** A ground in a folder that others may enter: access(2) leaves out the right to read everything, and the folder of a run is closed. */
+async function openGround(user: number): Promise<Ground> {
+  const ground = await Ground.make()
+  const parent = dirname(ground.folder)
+  const { mode } = statSync(parent)
+  if ((mode & 0o001) === 0) chmodSync(parent, (mode & 0o7777) | 0o011)
+  chownSync(ground.folder, user, GROUP)
+  chmodSync(ground.folder, 0o2770)
+  return ground
+}
+
 const noUsers: string | false =
   noPython ||
   (runTool(as(S2_USER, ['true'])[0] ?? '', ...as(S2_USER, ['true']).slice(1)).status === 0
@@ -170,9 +181,7 @@ const noUsers: string | false =
 
 for (const first of ['Python', 'S2'] as const) {
   test(`two users share a database that ${first} made`, { skip: noUsers }, async () => {
-    await using ground = await Ground.make()
-    chownSync(ground.folder, S2_USER, GROUP)
-    chmodSync(ground.folder, 0o2770)
+    await using ground = await openGround(S2_USER)
     const talk = `
       const opened = await store.openConversation(
         { roles: { a: 'lead', b: 'tests' }, agents: { a: 'lead', b: 'tests' }, lifetimeMs: 3_600_000 })
@@ -205,9 +214,7 @@ for (const first of ['Python', 'S2'] as const) {
 test('a database that its maker alone may write is refused with the way out, and its maker goes on', {
   skip: noUsers,
 }, async () => {
-  await using ground = await Ground.make()
-  chownSync(ground.folder, PYTHON_USER, GROUP)
-  chmodSync(ground.folder, 0o2770)
+  await using ground = await openGround(PYTHON_USER)
   python(ground.path, [])
   for (const mode of ['read', 'write'] as const) {
     const said = say(as(S2_USER, s2('', ground.path, mode)))

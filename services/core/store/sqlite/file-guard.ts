@@ -39,6 +39,11 @@ export class FileGuard implements Disposable {
     this.#mode = mode
   }
 
+  /** What the last look found; costs nothing. */
+  get refusal(): S2Error | null {
+    return this.#refusal
+  }
+
   /** Looks at the files now. Answers why the database can be used no more; null while it can. */
   look(): S2Error | null {
     if (this.#refusal !== null || this.#isOver) return this.#refusal

@@ -99,6 +99,9 @@ async function openForWriting(
 function guardedTables(tables: Tables, guard: FileGuard): TablesSource {
   return {
     current: () => (guard.glance() === null ? tables : null),
+    get held() {
+      return guard.refusal === null ? tables : null
+    },
     demand: () => {
       const refusal = guard.glance()
       if (refusal !== null) throw refusal

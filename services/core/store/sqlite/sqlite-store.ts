@@ -27,7 +27,7 @@ import type { Store, StoreParts } from '../store.ts'
 import { ForeignRowSealer } from './audit/foreign-rows.ts'
 import { Retention } from './audit/retention.ts'
 import { watchCommits } from './changes/commit-watcher.ts'
-import { streamMessages } from './changes/message-stream.ts'
+import { MessageStream } from './changes/message-stream.ts'
 import { NewMessageNotifier } from './changes/new-message-notifier.ts'
 import { DatabaseWriter, LOCK_WAIT_MS } from './database-writer.ts'
 import { waitingForLock } from './file/connection.ts'
@@ -154,9 +154,12 @@ class SqliteStore implements Omit<Store, TableVerb>, TablesAccess {
     this.#databasePath = databasePath
     this.#parts = parts
     this.#source = source
-    this.#tail = new NewMessageNotifier(
-      () => (this.#closing.signal.aborted ? null : (source.current()?.connection ?? null)),
-      (tail) => watchCommits(path, { read: () => tail.read(), quiet: () => tail.isQuiet() }, parts),
+    this.#tail = new NewMessageNotifier(source, (tail) =>
+      watchCommits(
+        path,
+        { read: () => tail.read(), look: () => tail.look(), quiet: () => tail.isQuiet(), warm: () => tail.warm() },
+        parts,
+      ),
     )
     const fileMode = (): number => (statSync(path, { throwIfNoEntry: false })?.mode ?? 0o600) & 0o666
     const fileParts = { clock, chance, log, mode, lockWaitMs: LOCK_WAIT_MS, fileMode }
@@ -217,9 +220,8 @@ class SqliteStore implements Omit<Store, TableVerb>, TablesAccess {
     return [...messages]
   }
 
-  async *mail(reader: SessionId, after: number, signal: AbortSignal): AsyncGenerator<readonly StoredMessage[]> {
-    parseSession(reader)
-    yield* this.#stream(reader, after, signal)
+  mail(reader: SessionId, after: number, signal: AbortSignal): AsyncIterable<readonly StoredMessage[]> {
+    return this.#stream(reader, after, signal)
   }
 
   traffic(after: number, signal: AbortSignal): AsyncIterable<readonly StoredMessage[]> {
@@ -369,8 +371,8 @@ class SqliteStore implements Omit<Store, TableVerb>, TablesAccess {
     return groupCommit.write(() => tables.chain.within(request, () => verb(tables)))
   }
 
-  #stream(reader: SessionId | 'all', after: number, signal: AbortSignal): AsyncGenerator<readonly StoredMessage[]> {
-    return streamMessages(reader, after, signal, {
+  #stream(reader: SessionId | 'all', after: number, signal: AbortSignal): MessageStream {
+    return new MessageStream(reader, after, signal, {
       path: this.#databasePath.path,
       log: this.#parts.log,
       source: this.#source,

@@ -1,11 +1,11 @@
 import { hash } from 'node:crypto'
-import { existsSync, mkdirSync, rmSync } from 'node:fs'
+import { rmSync } from 'node:fs'
 import { readFile, rename, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { gunzip, gzip } from 'node:zlib'
 import { S2Error } from '#fleet/errors.ts'
-import { sync } from '../backup/copy-database.ts'
+import { makeFolder, sync } from '../backup/copy-database.ts'
 
 /** What a segment holds, and between which numbers. */
 export interface SegmentRange {
@@ -54,10 +54,7 @@ export async function writeSegment(
   const digest = hash('sha256', text, 'hex')
   const file = `${range.kind}-${String(range.first).padStart(12, '0')}-${range.last}-${digest.slice(0, 12)}.jsonl.gz`
   const path = join(folder, file)
-  if (!existsSync(folder)) {
-    mkdirSync(folder, { mode: 0o700 })
-    await sync(dirname(folder))
-  }
+  await makeFolder(folder)
   const draft = `${path}.draft-${process.pid}`
   try {
     await writeFile(draft, await zip(text), { mode: 0o600 })

@@ -1,8 +1,8 @@
-import { chmodSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, unlinkSync } from 'node:fs'
+import { chmodSync, readdirSync, renameSync, rmSync, statSync, unlinkSync } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
 import { databasePathOf, identify } from '../file/database-path.ts'
-import { type CopyParts, copyDatabase, removeLeftDrafts, sync } from './copy-database.ts'
+import { type CopyParts, copyDatabase, makeFolder, removeLeftDrafts, sync } from './copy-database.ts'
 import { checkFile, checkPages, type IntegrityReport } from './integrity-check.ts'
 
 export interface BackupOrder {
@@ -48,7 +48,7 @@ export async function makeBackup(order: BackupOrder, parts: CopyParts): Promise<
       next: 'name it in S2_STORE=sqlite:/path, or start the bridge that makes it',
     })
   }
-  const folder = openFolder(order.folder, parts.clock.wall())
+  const folder = await openFolder(order.folder, parts.clock.wall())
   const madeAt = parts.clock.wall()
   const path = join(folder, `${stemOf(database)}-${stampOf(madeAt)}.db`)
   const beats = order.beats === 'too' && identify(liveness) !== null ? beatsBeside(path) : null
@@ -129,10 +129,10 @@ async function removeOld({ database, folder, keep, keepForMs }: BackupOrder, mad
 }
 
 /** Makes the folder, readable by its owner alone, and removes drafts of copies that were not finished. */
-function openFolder(folder: string, now: number): string {
+async function openFolder(folder: string, now: number): Promise<string> {
   const path = resolve(folder)
   try {
-    mkdirSync(path, { recursive: true, mode: 0o700 })
+    await makeFolder(path)
     chmodSync(path, 0o700)
     removeLeftDrafts(path, /\.draft(-journal)?$/, now)
   } catch (error) {

@@ -1,4 +1,4 @@
-import { closeSync, fsync, openSync, readdirSync, rmSync, statfsSync, statSync } from 'node:fs'
+import { closeSync, fsync, mkdirSync, openSync, readdirSync, rmSync, statfsSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { S2Error } from '#fleet/errors.ts'
@@ -22,7 +22,7 @@ const SPARE_BYTES = 16 * 1024 * 1024
 
 /**
  * Copies a database, to which others may be writing, into a new file without a log that its owner alone may read: all of it
- * as it was at one instant. Throws `S2Error`; the caller removes what there is of the new file then.
+ * as it was at one instant. The caller syncs it, and removes what there is of it where this throws `S2Error`.
  */
 export async function copyDatabase(from: string, to: string, parts: CopyParts): Promise<void> {
   const { clock, chance } = parts
@@ -37,6 +37,7 @@ export async function copyDatabase(from: string, to: string, parts: CopyParts): 
     })
     source.rollback()
     using copy = new SqliteConnection(to, { create: false })
+    copy.pragma('synchronous = OFF') // a file without a name of its own yet is synced once, by whoever names it
     copy.pragma('journal_mode = DELETE') // one file, which can be read wherever it is put
   } catch (error) {
     throw copyRefusal(error, from, dirname(to))
@@ -59,6 +60,17 @@ export async function sync(path: string): Promise<void> {
     await promisify(fsync)(handle)
   } finally {
     closeSync(handle)
+  }
+}
+
+/** Makes a folder with all above it that are missing, readable by its owner alone, and their names durable. */
+export async function makeFolder(folder: string): Promise<void> {
+  // One that lies there may have been made by a life that was killed before it had synced its name.
+  const first = mkdirSync(folder, { recursive: true, mode: 0o700 }) ?? folder
+  for (let made = folder; made.length >= first.length; made = dirname(made)) {
+    await sync(dirname(made)).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EACCES') throw error // who may not read a folder has not made what is in it
+    })
   }
 }
 

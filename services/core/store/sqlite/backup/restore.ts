@@ -4,7 +4,7 @@ import type { AuditedAct } from '#fleet/audit.ts'
 import type { RestoreSigner } from '#fleet/audit-restore.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { Clock } from '#runtime/clock.ts'
-import { prepare, SqliteConnection } from '../file/connection.ts'
+import { SqliteConnection } from '../file/connection.ts'
 import { type DatabasePath, identify, isSameFile, makeDatabasePath } from '../file/database-path.ts'
 import { inspectSchema, migrate } from '../file/schema.ts'
 import { isDamage, refusalOf } from '../file/sqlite-errors.ts'
@@ -79,6 +79,7 @@ async function takePlace(
   // Beats and verdicts of another time are wrong now, and new ones come within seconds.
   beats?.discard()
   if (kept !== null) former?.keepAs(kept)
+  await sync(folder) // before the former one loses its place: the names of two files come in no order
   renameSync(draft, path)
   await sync(folder)
   return { database: path, kept, loss, proof }
@@ -109,6 +110,7 @@ function makeReady(
   { clock, sign }: RestoreParts,
 ): Loss | null {
   using fresh = new SqliteConnection(draft, { create: false })
+  fresh.pragma('synchronous = OFF') // a draft is synced once, when it is ready
   if (hasTable(fresh, 's2_audit'))
     fresh.transaction(() => migrate(fresh, draft, Math.floor(clock.wall()), () => undefined))
   const carryFrom = (from: SqliteConnection | null): Loss | null =>
@@ -121,7 +123,7 @@ function makeReady(
     })
   const loss = carryPastDamage(readableOf(former), carryFrom)
   // It has a write-ahead log from the start, so that nobody who opens it has to switch it to one.
-  prepare(fresh, 'FULL', 'make')
+  fresh.pragma('journal_mode = WAL')
   fresh.pragma('wal_checkpoint(TRUNCATE)')
   return loss
 }

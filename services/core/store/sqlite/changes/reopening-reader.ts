@@ -42,6 +42,10 @@ export class ReopeningReader implements TablesSource {
     this.#malformed = malformed
   }
 
+  get held(): Tables | null {
+    return this.#guard?.refusal == null ? this.#tables : null
+  }
+
   /** The database as it is now; null while there is none that can be read. Costs two microseconds when nothing changed. */
   current(): Tables | null {
     const file = identify(this.#path)

@@ -58,6 +58,14 @@ const WAITING = `
 /** The highest id that JavaScript can count to. A foreign writer may choose higher ones: those rows are passed over. */
 export const ID_MAX = Number.MAX_SAFE_INTEGER
 
+// as constants: a text that is made anew is hashed anew to find its statement, before every message that is pushed
+const ALL = `${SELECT} WHERE m.id > ? AND m.id <= ${ID_MAX} ORDER BY m.id LIMIT +?`
+const UNACKED = `${SELECT} WHERE m.conversation_id = ? AND m.to_session = ? AND m.read = 0 AND m.id > ? AND m.id <= ${ID_MAX}
+  ORDER BY m.id LIMIT +?`
+
+/** So few rows are read at once, which costs less than one by one. */
+const FEW = 16
+
 /** Messages of one read, and the id to go on from, which counts malformed rows too. */
 export interface MessageBatch {
   readonly messages: readonly StoredMessage[]
@@ -226,13 +234,7 @@ export class MessageTable {
 
   unacked(reader: SessionId, after: number, limit: number): MessageBatch {
     const { conversation, side } = parseSession(reader)
-    return this.#batch(
-      `${SELECT} WHERE m.conversation_id = ? AND m.to_session = ? AND m.read = 0 AND m.id > ? AND m.id <= ${ID_MAX}
-        ORDER BY m.id LIMIT +?`,
-      [conversation, side, after],
-      after,
-      limit,
-    )
+    return this.#batch(UNACKED, [conversation, side, after], after, limit)
   }
 
   waiting(reader: SessionId, after: number, limit: number): WaitingMessage[] {
@@ -251,7 +253,7 @@ export class MessageTable {
   }
 
   all(after: number, limit: number): MessageBatch {
-    return this.#batch(`${SELECT} WHERE m.id > ? AND m.id <= ${ID_MAX} ORDER BY m.id LIMIT +?`, [after], after, limit)
+    return this.#batch(ALL, [after], after, limit)
   }
 
   /** Of the next `limit` messages those whose text contains a word; the others are not decoded. */
@@ -293,13 +295,17 @@ export class MessageTable {
     })
   }
 
-  /** Row by row, as no more than `READ_MAX` of them may lie in memory. */
+  /** Row by row where there may be many, as no more than `READ_MAX` of them may lie in memory. */
   #batch(sql: string, values: readonly Value[], after: number, limit: number): MessageBatch {
     const messages: StoredMessage[] = []
     let last = after
     let count = 0
     let length = 0
-    for (const row of this.#connection.each<MessageRow>(sql, ...values, limit)) {
+    const rows =
+      limit <= FEW
+        ? this.#connection.all<MessageRow>(sql, ...values, limit)
+        : this.#connection.each<MessageRow>(sql, ...values, limit)
+    for (const row of rows) {
       last = row.id
       count += 1
       const message = messageOf(row)

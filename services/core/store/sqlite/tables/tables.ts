@@ -30,6 +30,8 @@ export interface Tables {
 export interface TablesSource extends Disposable {
   /** The tables of the database that is there now; null while there is none. */
   current(): Tables | null
+  /** Those that the last look found, whatever became of their file since; null where there are none. Costs nothing. */
+  readonly held: Tables | null
   /** The same; throws `unavailable` where there is no database, or where its files were changed by others. */
   demand(): Tables
   /** Looks at the files now. Answers why the database can be used no more; null while it can. */
