@@ -88,7 +88,6 @@ export class LeaseObserver {
 
   /** The observer was paused or blind: every lease counts as renewed now. */
   grace(now: number): void {
-    this.#observedAt = now
     for (const sign of this.#signs.values()) sign.at = now
     this.#findNextLapse()
   }

@@ -245,7 +245,7 @@ function moveMessages(task: Task, next: Task, reason: Move['reason']): Addressed
   const why = reasonInWords(reason)
   if (task.holder !== null) messages.push(revocation(task, task.holder, why))
   if (next.holder !== null) messages.push(assignment(next, next.holder))
-  const giver = giverOf(task) ?? giverOf(next)
+  const giver = giverOf(task)
   const { id, holder: to, originalAssignee } = next
   const isFirst = task.holder === null && originalAssignee === null
   if (giver !== null && !isFirst) {

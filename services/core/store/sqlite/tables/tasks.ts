@@ -43,8 +43,11 @@ import type { MessageTable } from './messages.ts'
 import { TaskNameTable } from './task-names.ts'
 
 /** A task as its row has it: lists and objects are JSON. */
-type TaskRow = { readonly [K in keyof Task]: K extends JsonColumn ? string | null : Task[K] }
-type JsonColumn = 'result' | 'otherRoles' | 'attempts' | 'pause'
+type TaskRow = {
+  readonly [K in keyof Task]: K extends ListColumn ? string : K extends ObjectColumn ? string | null : Task[K]
+}
+type ListColumn = 'otherRoles' | 'attempts'
+type ObjectColumn = 'result' | 'pause'
 
 const SELECT = `
   SELECT id, description, priority, role, other_roles AS otherRoles, state, epoch, holder,
@@ -342,9 +345,9 @@ export class TaskTable {
     const first = task.originalAssignee
     if (type !== 'task_assignment' || first === null || this.#foreign.isKnownIn(conversation, task)) return task.id
     const former = this.#names.namesOf(conversationOf(first), task.id)[0] ?? task.id
-    const isFree = (name: string): boolean => this.#foreign.named(conversation, name).length === 0
-    const [plain, name] = [withoutReassigned(former), reassignedName(former, (each) => !isFree(each))]
-    if (isFree(plain)) this.#names.note({ conversation, name: plain, task: task.id })
+    const plain = withoutReassigned(former)
+    const name = reassignedName(former, (each) => this.isKnown(to, each))
+    if (!this.isKnown(to, plain)) this.#names.note({ conversation, name: plain, task: task.id })
     this.#names.note({ conversation, name, task: task.id })
     return name
   }
@@ -400,8 +403,8 @@ function jsonOrNull(value: object | null): string | null {
 function taskOf({ result, otherRoles, attempts, pause, ...task }: TaskRow): Task {
   return {
     ...task,
-    otherRoles: JSON.parse(otherRoles ?? '[]') as string[],
-    attempts: JSON.parse(attempts ?? '[]') as Attempt[],
+    otherRoles: JSON.parse(otherRoles) as string[],
+    attempts: JSON.parse(attempts) as Attempt[],
     pause: pause === null ? null : (JSON.parse(pause) as Pause),
     result: result === null ? null : (JSON.parse(result) as TaskResult),
   }
