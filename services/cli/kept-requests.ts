@@ -10,6 +10,14 @@ import { ensureFolder, publishInto } from '#spool/atomic-files.ts'
 /** How long a request whose outcome is not known is repeated by the same command. */
 const KEPT_MS = 3_600_000
 
+/** How far the clocks of this host and of the bridge may differ before what it answers counts as done by an earlier try. */
+const CLOCKS_DIFFER_MS = 1_000
+
+/** Whether something was in the store before a command began, both in milliseconds since 1970. */
+export function cameEarlier(at: number, began: number): boolean {
+  return at < began - CLOCKS_DIFFER_MS
+}
+
 /** A request as it is sent: whether it is a new one, or that of an earlier command whose outcome nobody was told. */
 export interface KeptRequest<T> {
   readonly request: T

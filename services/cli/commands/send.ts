@@ -26,7 +26,7 @@ import { closest } from '#runtime/read-settings.ts'
 import { type FoundCredentials, readCredentials } from '#spool/credentials.ts'
 import { Outbox } from '#spool/outbox.ts'
 import type { Store } from '#store/store.ts'
-import { askOnce } from '../kept-requests.ts'
+import { askOnce, cameEarlier } from '../kept-requests.ts'
 import { duration } from '../option-parsers.ts'
 
 const EXAMPLES = `
@@ -142,13 +142,10 @@ async function straight(
   }
   return await askOnce(context, parts, async ({ request: key }) => {
     const { id, sentAt } = await store.send(from, key, draft)
-    const cameAt = sentAt < began - CLOCKS_DIFFER_MS ? sentAt : null
+    const cameAt = cameEarlier(sentAt, began) ? sentAt : null
     return { state: 'queued', from, to: partnerOf(from), id, name: null, key, cameAt, why: null }
   })
 }
-
-/** How far the clocks of this host and of the bridge may differ before a message counts as an earlier one. */
-const CLOCKS_DIFFER_MS = 1_000
 
 /** The session to send from. An unknown name is looked up at the bridge; without a bridge the only session sends to its partner. */
 async function senderAmong(

@@ -28,7 +28,7 @@ import {
 import { attemptsInWords, isPaused } from '#fleet/task-attempts.ts'
 import { closest } from '#runtime/read-settings.ts'
 import type { LateReport, Store } from '#store/store.ts'
-import { askOnce } from '../kept-requests.ts'
+import { askOnce, cameEarlier } from '../kept-requests.ts'
 import { count, role, someTime } from '../option-parsers.ts'
 
 const EXAMPLES = `
@@ -156,13 +156,10 @@ async function add(context: CommandContext, description: string, options: AddOpt
   })
   const { isRepeated, ...task } = added
   if (options.json === true) return context.print(`${JSON.stringify(task)}\n`)
-  const isEarlier = isRepeated && task.createdAt < began - CLOCKS_DIFFER_MS
+  const isEarlier = isRepeated && cameEarlier(task.createdAt, began)
   const came = isEarlier ? ` was added ${ago(began - task.createdAt)} ago by an earlier try: it` : ''
   context.print(`${task.id}${came} is ${task.state}${task.holder === null ? '' : `: ${task.holder} has it`}\n`)
 }
-
-/** How far the clocks of this host and of the bridge may differ before a task counts as that of an earlier try. */
-const CLOCKS_DIFFER_MS = 1_000
 
 /** Refuses roles that no agent has, or is to have: a task for one would wait for ever because of a slip of the pen. */
 async function demandRoles(

@@ -145,12 +145,14 @@ function byGroup({ path, folder }: Place): string {
 /** Whether a file is a database with a write-ahead log, by its header (sqlite.org/fileformat.html, 1.3.3). */
 function hasLog(path: string): boolean {
   const header = Buffer.alloc(20)
+  let file: number | undefined
   try {
-    const file = openSync(path, 'r')
+    file = openSync(path, 'r')
     readSync(file, header)
-    closeSync(file)
   } catch {
     return false // SQLite says what is wrong with it
+  } finally {
+    if (file !== undefined) closeSync(file)
   }
   return header.subarray(18).includes(2)
 }

@@ -68,6 +68,11 @@ export function refusalOf(error: unknown, path: string): S2Error {
   return new S2Error('internal', `the store ${path} failed in an unforeseen way`, { cause: error })
 }
 
+/** Whether an error concerns what was just written alone, and the next row may go well. */
+export function isOfOneRow(error: unknown): boolean {
+  return !isBusy(error) && !isFull(error) && !isDamage(error)
+}
+
 /** These say it of a read-only file system, and of much else. */
 function mayBeReadOnly(error: unknown): boolean {
   return isReadOnly(error) || /^SQLITE_(READONLY|CANTOPEN|IOERR)(_|$)/.test(sqliteCode(error) ?? '')

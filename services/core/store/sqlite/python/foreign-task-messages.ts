@@ -1,7 +1,7 @@
 import type { Message } from '#fleet/message.ts'
 import { conversationOf } from '#fleet/session-id.ts'
 import { unknownWordOf } from '#fleet/task-messages.ts'
-import { isBusy, isDamage, isFull } from '../file/sqlite-errors.ts'
+import { isOfOneRow } from '../file/sqlite-errors.ts'
 import type { MalformedRows } from '../tables/malformed-rows.ts'
 import type { Tables } from '../tables/tables.ts'
 
@@ -54,7 +54,7 @@ export class ForeignTaskMessages {
     try {
       connection.attempt(() => tasks.absorb(message))
     } catch (error) {
-      if (isBusy(error) || isFull(error) || isDamage(error)) throw error
+      if (!isOfOneRow(error)) throw error
       chain.forgetHead()
       this.#malformed.report('task', message.id)
     }

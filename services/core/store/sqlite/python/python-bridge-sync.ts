@@ -4,7 +4,7 @@ import { conversationOf, isConversationId, type SessionId, sessionId, sideOf } f
 import { statusOfWord } from '#fleet/task-words.ts'
 import type { StoreParts } from '../../store.ts'
 import type { DatabaseWriter } from '../database-writer.ts'
-import { isBusy, isDamage, isFull } from '../file/sqlite-errors.ts'
+import { isBusy, isOfOneRow } from '../file/sqlite-errors.ts'
 import type { Beats } from '../liveness/beats.ts'
 import type { LivenessFile } from '../liveness/liveness-file.ts'
 import type { MalformedRows } from '../tables/malformed-rows.ts'
@@ -221,9 +221,16 @@ export class PythonBridgeSync {
     }
   }
 
+  /** A row that cannot be written is passed over: a table of another bridge may allow less than the usual one. */
   #write(sessions: Iterable<SessionId>, text: string): void {
+    const { connection } = this.#writer.tables
     for (const session of sessions) {
-      this.#orPassOver('heartbeat', session, () => this.#writeHeartbeat(session, text))
+      try {
+        connection.attempt(() => this.#writeHeartbeat(session, text))
+      } catch (error) {
+        if (!isOfOneRow(error)) throw error
+        this.#malformed.report('heartbeat', session)
+      }
     }
   }
 
@@ -232,16 +239,6 @@ export class PythonBridgeSync {
     const { connection } = this.#writer.tables
     const place = [conversationOf(session), sideOf(session)]
     if (connection.run(REFRESH, text, ...place) === 0) connection.run(MIRROR, ...place, MIRRORED_STATUS, text)
-  }
-
-  /** A row that cannot be written is passed over: a table of another bridge may allow less than the usual one. */
-  #orPassOver(kind: 'heartbeat', row: string, step: () => void): void {
-    try {
-      this.#writer.tables.connection.attempt(step)
-    } catch (error) {
-      if (isBusy(error) || isFull(error) || isDamage(error)) throw error
-      this.#malformed.report(kind, row)
-    }
   }
 }
 
