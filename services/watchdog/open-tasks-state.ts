@@ -1,4 +1,4 @@
-import type { AgentCondition } from '#fleet/agent-condition.ts'
+import { type AgentCondition, isUnable } from '#fleet/agent-condition.ts'
 import type { Roster } from '#fleet/failure-detector.ts'
 import { LeaseObserver, type LeaseReader } from '#fleet/lease-observer.ts'
 import type { SessionId } from '#fleet/session-id.ts'
@@ -184,7 +184,8 @@ export class OpenTasksState implements Board {
     const ready = [...this.#conditions].filter(([agent, { state }]) => state === 'probing' && !this.#holders.has(agent))
     this.#readyToTry = new Map(ready.map(([agent]) => [agent, this.#readyToTry.get(agent) ?? at]))
     const losers = this.#leases.observe(this.#tasks, fleet, at, this.#answeredAt)
-    this.#work.observe(this.#tasks, fleet, at, wall, told)
+    const unable = new Set([...this.#conditions].flatMap(([agent, { state }]) => (isUnable(state) ? [agent] : [])))
+    this.#work.observe(this.#tasks, fleet, at, wall, { told, unable })
     const wasServedByOthers = (agent: string): boolean => {
       return !this.#memory.movedFrom.includes(agent) && (lost.has(agent) || this.#leases.isStuck(agent))
     }

@@ -402,7 +402,8 @@ class World implements Scene {
       step: async () => {
         if (!this.#givesWork) return NEVER_MS
         const task = this.#newTask(channels)
-        await insist(() => (dice.chance(0.2) ? this.#writeTask(store, task, channels) : store.addTask(task)))
+        const isWritten = dice.chance(0.2) // decided once: a letter and a task of one name are two tasks
+        await insist(() => (isWritten ? this.#writeTask(store, task, channels) : store.addTask(task)))
         if (dice.chance(0.05)) await insist(() => store.cancelTask(task.id))
         return dice.wait(this.settings.taskEveryMs)
       },

@@ -24,6 +24,11 @@ export interface AgentCondition extends Condition {
   readonly since: number
 }
 
+/** Whether an agent in this condition can do no work, not even to try. */
+export function isUnable(state: ConditionState | undefined): boolean {
+  return state === 'sick' || state === 'parked'
+}
+
 /** The last instant that a date can show (ECMA-262, time values). */
 export const INSTANT_MAX = 8.64e15
 

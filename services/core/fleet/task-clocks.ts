@@ -1,4 +1,4 @@
-import type { ConditionState } from './agent-condition.ts'
+import { type ConditionState, isUnable } from './agent-condition.ts'
 import type { Roster } from './failure-detector.ts'
 import { type EndReason, isLeased, type OnStall, type Task } from './task.ts'
 import { countedAttempts, presentAttempt } from './task-attempts.ts'
@@ -165,8 +165,7 @@ function isUntaken(task: Task, { agent }: Failed, view: ClockView): boolean {
 }
 
 function cannotWork(agent: string, { conditions }: ClockView): boolean {
-  const state = conditions.get(agent)?.state
-  return state === 'sick' || state === 'parked'
+  return isUnable(conditions.get(agent)?.state)
 }
 
 function findStalls(tasks: readonly Task[], view: ClockView, afterMs: number): Stall[] {

@@ -1,4 +1,4 @@
-import type { ConditionState } from './agent-condition.ts'
+import { type ConditionState, isUnable } from './agent-condition.ts'
 import type { AgentProcessTable } from './agent-processes.ts'
 import type { Roster } from './failure-detector.ts'
 import type { LeaseReader } from './lease-observer.ts'
@@ -145,7 +145,7 @@ export function findCandidates(
   for (const { agent, role, host, verdict, proven, taskSession } of roster.standings()) {
     if (verdict !== 'alive' || !proven || taskSession === null) continue
     const [load, condition] = [loads.get(agent) ?? 0, conditions.get(agent)?.state]
-    if (condition === 'sick' || condition === 'parked' || (condition === 'probing' && load > 0)) continue
+    if (isUnable(condition) || (condition === 'probing' && load > 0)) continue
     const stuck = leases.isStuck(agent) || work.isIdle(agent) || processes.isHindered(agent)
     candidates.push({ agent, role, host, session: taskSession, load, stuck })
   }

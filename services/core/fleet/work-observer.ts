@@ -22,6 +22,14 @@ type Fleet = Pick<Roster, 'agentOf' | 'standing'>
 /** What an agent did that let its tasks lie until then: it took one, or showed another sign of life. */
 export type Activity = 'took' | 'showed'
 
+/** What is known of agents besides their tasks. */
+interface KnownAgents {
+  readonly told: ReadonlySet<string>
+  readonly unable: ReadonlySet<string>
+}
+
+const NOBODY: ReadonlySet<string> = new Set()
+
 /** An agent of which people were told that it takes nothing. */
 interface Told {
   /** How much work it had shown when it was found to take nothing. */
@@ -42,7 +50,7 @@ export class WorkObserver {
   readonly #takeWithinMs: number
   #seen = new Map<string, Seen>()
   #busy: ReadonlySet<string> = new Set()
-  /** When agents that hold tasks were seen at work last. */
+  /** When agents that hold tasks were seen last at work, or unable to work. */
   #busyAt: ReadonlyMap<string, number> = new Map()
   /** How much work the idle agents had shown when they were found idle. */
   readonly #idle = new Map<string, number>()
@@ -54,9 +62,11 @@ export class WorkObserver {
 
   /**
    * Takes in all open tasks as they are at `at`, by the observer's clock; `wall` is its wall clock. Of the agents `told` people
-   * know that they take nothing, whichever observer found that.
+   * know that they take nothing, whichever observer found that. The agents `unable` say that they cannot work: their time to
+   * take a task begins when they can again.
    */
-  observe(tasks: readonly Task[], fleet: Fleet, at: number, wall: number, told: ReadonlySet<string> = new Set()): void {
+  observe(tasks: readonly Task[], fleet: Fleet, at: number, wall: number, known: Partial<KnownAgents> = {}): void {
+    const { told = NOBODY, unable = NOBODY } = known
     const before = this.#seen
     this.#seen = new Map(
       tasks.map((task) => {
@@ -66,9 +76,9 @@ export class WorkObserver {
       }),
     )
     this.#busy = new Set(tasks.flatMap(({ state, holder }) => (isLeased(state) ? agentOf(holder, fleet) : [])))
-    const begun = this.#noteBusy(tasks, before, fleet, at, wall)
+    const begun = this.#noteBusy(tasks, before, fleet, at, wall, unable)
     this.#takeTold(told, fleet)
-    this.#markIdle(tasks, fleet, at)
+    this.#markIdle(tasks, fleet, at, unable)
     this.#noteActivity(begun, fleet)
   }
 
@@ -152,6 +162,7 @@ export class WorkObserver {
     fleet: Fleet,
     at: number,
     wall: number,
+    unable: ReadonlySet<string>,
   ): ReadonlySet<string> {
     const busy = new Set(this.#busy)
     for (const { task } of before.values()) {
@@ -160,7 +171,7 @@ export class WorkObserver {
     }
     const busyAt = new Map<string, number>()
     for (const agent of tasks.flatMap(({ holder }) => agentOf(holder, fleet))) {
-      const last = busy.has(agent) ? at : this.#busyAt.get(agent)
+      const last = busy.has(agent) || unable.has(agent) ? at : this.#busyAt.get(agent)
       if (last !== undefined) busyAt.set(agent, last)
     }
     this.#busyAt = busyAt
@@ -187,9 +198,10 @@ export class WorkObserver {
     }
   }
 
-  #markIdle(tasks: readonly Task[], fleet: Fleet, at: number): void {
+  #markIdle(tasks: readonly Task[], fleet: Fleet, at: number, unable: ReadonlySet<string>): void {
     for (const [agent, signs] of this.#idle) {
-      if (this.#busy.has(agent) || (fleet.standing(agent)?.signs ?? 0) !== signs) this.#idle.delete(agent)
+      if (this.#busy.has(agent) || unable.has(agent) || (fleet.standing(agent)?.signs ?? 0) !== signs)
+        this.#idle.delete(agent)
     }
     for (const task of tasks) {
       const [agent] = agentOf(task.holder, fleet)

@@ -45,3 +45,16 @@ test('after a pause of the observer nobody is idle before that is found again', 
   assert.deepEqual([observe(600_001), observe(600_000 + TAKE_WITHIN - 1)], [false, false])
   assert.equal(observe(600_000 + TAKE_WITHIN), true)
 })
+
+test('an agent that could not work has its time to take a task from when it can again', () => {
+  const work = new WorkObserver(TAKE_WITHIN)
+  const observe = (at: number, unable: readonly string[]): readonly [boolean, number | null] => {
+    work.observe([UNTAKEN], FLEET, at, at, { unable: new Set(unable) })
+    return [work.isIdle('w1'), work.untakenSince(UNTAKEN, 'w1', at)]
+  }
+  observe(0, [])
+  assert.deepEqual(observe(TAKE_WITHIN, []), [true, 0], 'it was found idle before it said why')
+  assert.deepEqual(observe(300_000, ['w1']), [false, 300_000])
+  assert.deepEqual(observe(300_000 + TAKE_WITHIN - 1, []), [false, 300_000])
+  assert.deepEqual(observe(300_000 + TAKE_WITHIN, []), [true, 300_000])
+})
