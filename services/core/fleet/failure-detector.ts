@@ -33,8 +33,8 @@ export class Roster {
   readonly #limits: SilenceLimits
   readonly #entries = new Map<string, RosterEntry>()
   readonly #sessions = new Map<SessionId, SessionRecord>()
-  /** Beats of sessions that no known conversation has; `heard` is false for those of before the observer looked. */
-  readonly #unknownSessions = new Map<SessionId, { readonly beat: ObservedBeat; readonly heard: boolean }>()
+  /** Beats of sessions that no known conversation has, and when they were heard; null where that proves nothing about now. */
+  readonly #unknownSessions = new Map<SessionId, { beat: ObservedBeat; heardAt: number | null }>()
   readonly #twins = new TwinDetector()
   /** What agents are called now whose conversation was given another name. */
   readonly #renamed = new Map<string, string>()
@@ -105,7 +105,7 @@ export class Roster {
     for (const contest of contests) this.#twins.recallContest(contest)
     for (const beat of beats) {
       const record = this.#sessions.get(beat.session)
-      if (record === undefined) this.#unknownSessions.set(beat.session, { beat, heard: false })
+      if (record === undefined) this.#unknownSessions.set(beat.session, { beat, heardAt: null })
       else this.#recordBeat(record, beat)
     }
   }
@@ -117,7 +117,7 @@ export class Roster {
       const record = this.#sessions.get(beat.session)
       if (record === undefined) {
         if (!this.#unknownSessions.has(beat.session)) unknownCount += 1
-        this.#unknownSessions.set(beat.session, { beat, heard: true })
+        this.#unknownSessions.set(beat.session, { beat, heardAt: now })
         continue
       }
       this.#watchForTwins(record, beat, now)
@@ -185,6 +185,7 @@ export class Roster {
    * has to be proved again.
    */
   grace(now: number): void {
+    for (const unknown of this.#unknownSessions.values()) unknown.heardAt = null
     for (const entry of this.#entries.values()) {
       entry.proven = false
       entry.waitStart = now
@@ -293,7 +294,8 @@ export class Roster {
     if (unknown === undefined) return
     this.#unknownSessions.delete(session)
     const sign = this.#recordBeat(record, unknown.beat)
-    if (unknown.heard) this.#judgeBeat(record, sign, now)
+    const isFresh = unknown.heardAt !== null && now - unknown.heardAt < this.#limits.lateAfterMs
+    if (isFresh) this.#judgeBeat(record, sign, now)
   }
 
   #moveSession(record: SessionRecord, to: RosterEntry): void {

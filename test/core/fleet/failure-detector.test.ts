@@ -167,6 +167,29 @@ test('a session that nobody knows yet is counted once, and its agent is heard as
   assert.equal(roster.standing('new')?.proven, true)
 })
 
+test('a beat of a session without a conversation counts for as long as it is fresh', () => {
+  const isHeard = (wait: (roster: Roster) => number): boolean => {
+    const roster = rosterOf('w1')
+    roster.hear([pulse('w2', 1)], 1_000)
+    know(roster, [agent('w1'), agent('w2')], wait(roster))
+    return roster.standing('w2')?.proven === true
+  }
+  assert.equal(
+    isHeard(() => 1_000 + LATE - 1),
+    true,
+  )
+  assert.equal(
+    isHeard(() => 1_000 + LATE),
+    false,
+    'by then it would be late',
+  )
+  const pause = (roster: Roster): number => {
+    roster.grace(1_001)
+    return 1_002
+  }
+  assert.equal(isHeard(pause), false, 'it may be of before the pause')
+})
+
 test('grace: nobody is convicted for a full silence, and nobody is called back without a beat', () => {
   const roster = rosterOf('w1', 'w2', 'w3')
   roster.hear([pulse('w2', 1), pulse('w3', 1)], 30_000)
