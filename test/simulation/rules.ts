@@ -66,13 +66,17 @@ const CLAIM = 'restart'
 const PARKED_OVER_MS = 600_000
 
 /** One cause, one incident: of each lapse people are told once, however long it lasts. */
-function oneIncidentALapse({ timeline, history, settings, lapses, watchmen, onKnown }: RuleParts): Rule {
+function oneIncidentALapse({ timeline, history, settings, lapses, watchmen, witness, onKnown }: RuleParts): Rule {
   const opened = new Map<string, number[]>()
+  const signs = new Map<string, string>()
   return {
     onOpened: ({ cause, kind, agent }, by) => {
       // A claim is no end of anything, and people are not told of it. What flaps sums up losses, each of which had its own.
       if (kind === CLAIM || kind === 'flapping') return
-      const times = opened.get(cause) ?? []
+      // An agent whose command hangs may show work of its own, as by a message: that ends what was told, and it is told anew.
+      const sign = kind === 'task_stalled' && agent !== null ? witness.signsOf(agent) : ''
+      const times = signs.get(cause) === sign ? (opened.get(cause) ?? []) : []
+      signs.set(cause, sign)
       opened.set(cause, [...times, timeline.now])
       // Where a limit has ended and no task came to show more, it is over: that it is reached again is told anew.
       if (kind === 'parked' && timeline.now - (times.at(-1) ?? 0) > PARKED_OVER_MS) return

@@ -249,10 +249,10 @@ function isInSameHands(x: Task, y: Task): boolean {
   return x.epoch === y.epoch && x.holder === y.holder && isLeased(x.state) === isLeased(y.state)
 }
 
-/** Whether a task was begun since it was read. One that is open no more was, unless its deadline ended it. */
+/** Whether its holder began a task since it was read. One that is open no more it began, unless the deadline ended it. */
 function wasTaken(before: Task, now: Task | undefined, wall: number): boolean {
   if (now === undefined) return before.deadline === null || wall < before.deadline
-  return now.attempts.length !== before.attempts.length
+  return now.attempts.slice(before.attempts.length).some(({ holder }) => holder === before.holder)
 }
 
 function showsWork(before: Task, after: Task): boolean {

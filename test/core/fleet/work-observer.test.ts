@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import type { SessionId } from '#fleet/session-id.ts'
 import type { Task } from '#fleet/task.ts'
 import { WorkObserver } from '#fleet/work-observer.ts'
 
@@ -57,4 +58,19 @@ test('an agent that could not work has its time to take a task from when it can 
   assert.deepEqual(observe(300_000, ['w1']), [false, 300_000])
   assert.deepEqual(observe(300_000 + TAKE_WITHIN - 1, []), [false, 300_000])
   assert.deepEqual(observe(300_000 + TAKE_WITHIN, []), [true, 300_000])
+})
+
+test('a task that went to another and was begun there was not taken by the agent that let it lie', () => {
+  const work = new WorkObserver(TAKE_WITHIN)
+  const fleet = { ...FLEET, agentOf: (session: string) => session.slice('conv_'.length, -'/b'.length) }
+  const told = new Set(['w1'])
+  const attempt = { epoch: 2, startedAt: 1, endedAt: null, end: null, note: '' }
+  const activityAfter = (holder: SessionId): string | null => {
+    work.observe([UNTAKEN, { ...UNTAKEN, id: 't2' }], fleet, 0, 0, { told })
+    const begun = { ...UNTAKEN, holder, epoch: 2, state: 'in_progress', attempts: [{ ...attempt, holder }] } as const
+    work.observe([begun, { ...UNTAKEN, id: 't2' }], fleet, 1, 1, { told })
+    return work.activityOf('w1')
+  }
+  assert.equal(activityAfter('conv_w2/b'), null)
+  assert.equal(activityAfter('conv_w1/b'), 'took')
 })
