@@ -2,7 +2,8 @@ import { redact } from '#fleet/redact.ts'
 import { collectStartGarbage } from '#runtime/memory-tuning.ts'
 import type { Life, Program } from '#runtime/run.ts'
 import { TroubleLog } from '#runtime/trouble-log.ts'
-import { openStore } from '#store/open-store.ts'
+import { noteServedStore } from '#spool/served-store.ts'
+import { databaseIn, openStore } from '#store/open-store.ts'
 import { type Config, readConfig } from './config.ts'
 import { openBridge } from './open-bridge.ts'
 import { forgetOnSchedule, tendStore } from './upkeep.ts'
@@ -36,6 +37,9 @@ async function start(config: Config, life: Life): Promise<void> {
       },
     }),
   )
+  if (databaseIn(config.store) !== null) {
+    await noteServedStore(config.state, config.store).catch((error) => log.warn('store not noted', { error }))
+  }
   const housekeeping = forgetOnSchedule(config, store, life)
   stack.defer(() => housekeeping.done)
   const bridge = stack.use(await openBridge(config, store, life))

@@ -5,9 +5,11 @@ import { type NewInvitation, workerNamed } from '#fleet/worker.ts'
 import { closest } from '#runtime/read-settings.ts'
 import { role } from './option-parsers.ts'
 
-/** The conversation of this id among the open ones; one of its sessions names it too. Throws `not_found` with the nearest id. */
+/** The conversation of this id among the open ones; its session b names it too. Throws `not_found` with the nearest id. */
 export function conversationCalled(text: string, open: readonly Conversation[]): Conversation {
-  const id = /^[^/]*/.exec(text)?.[0]
+  const id = text.replace(/\/b$/, '')
+  if (id.endsWith('/a'))
+    throw new UsageError(`${text} is its orchestrator's end, and a worker takes end b`, `name ${id.slice(0, -2)}`)
   const found = open.find((each) => each.id === id)
   if (found !== undefined) return found
   const near = closest(
@@ -30,14 +32,16 @@ export function workerBehind(
   return { agent: workerNamed(worker), role: named.role ?? roleOfEnd(`${id}/b`, roles.b), conversation: id }
 }
 
-/** The number of the worker in a role of the Python bridge's agents, such as `worker-3-tests`. */
+/** A role of the Python bridge's agents, such as `worker-3-tests`, names the worker's number, and what it does after it. */
+const NUMBERED = /(?<!\p{L})worker[-_ ]?0*(?<number>[1-9]\d{0,6})(?!\d)(?:[-_ ]+(?<does>\S.*))?/iu
+
 function workerNumberIn(text: string): string | null {
-  return /(?<!\p{L})worker[-_ ]?0*([1-9]\d{0,6})(?!\d)/iu.exec(text)?.[1] ?? null
+  return NUMBERED.exec(text)?.groups?.number ?? null
 }
 
 function roleOfEnd(session: string, text: string): string {
   try {
-    return role(text)
+    return role(NUMBERED.exec(text)?.groups?.does ?? text)
   } catch {
     throw new UsageError(`the role of ${session} cannot be a worker's`, 'add --role, for example --role tests')
   }

@@ -3,7 +3,7 @@ import type { CommandContext } from '#console/context.ts'
 import { commandEnv } from '#console/state-folder.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { type Env, readSettings } from '#runtime/read-settings.ts'
-import { localStore } from '#runtime/settings.ts'
+import { servedStore } from '#spool/served-store.ts'
 import { databaseIn } from '#store/open-store.ts'
 
 /** The database of this host, and where and for how long its backups are kept. */
@@ -25,9 +25,9 @@ export function localDatabase(context: CommandContext): LocalDatabase {
   }
 }
 
-/** The path of this host's database, whether it exists or not. Throws `invalid` for a store elsewhere. */
+/** The path of this host's database, as S2_STORE names it, else as its bridge served it last; whether it exists or not. Throws `invalid` for a store elsewhere. */
 export function databasePath(env: Env): string {
-  const { S2_STATE: state, S2_STORE: url = localStore(state) } = readSettings(env, ['S2_STATE', 'S2_STORE'])
+  const { S2_STATE: state, S2_STORE: url = servedStore(state) } = readSettings(env, ['S2_STATE', 'S2_STORE'])
   const database = databaseIn(url)
   if (database !== null) return database
   throw new S2Error('invalid', `S2_STORE=${url} is not a database of this host`, {

@@ -6,6 +6,8 @@ import { UsageError } from '#console/failure.ts'
 import { LOCAL_STATE } from '#console/state-folder.ts'
 import { keepFolderPrivate } from '#runtime/private-folder.ts'
 import { ConfigError, type Env, readSettings } from '#runtime/read-settings.ts'
+import { localStore } from '#runtime/settings.ts'
+import { servedStore } from '#spool/served-store.ts'
 import { type DemoTask, readDemo } from './demo-tasks.ts'
 import { type Fleet, readFleet } from './parse-fleet-description.ts'
 
@@ -48,8 +50,8 @@ export function readConfig(argv: readonly string[], context: CommandContext): Co
     )
   const fleet = readFleet(path)
   const demo = values.demo === true ? demoOf(fleet, path) : null
-  const env = { ...context.env, S2_STATE: context.env.S2_STATE ?? join(context.folder, LOCAL_STATE) }
-  const settings = readSettings({ ...fleet.settings, ...env }, [
+  const named = { ...context.env, S2_STATE: context.env.S2_STATE ?? join(context.folder, LOCAL_STATE) }
+  const settings = readSettings({ ...fleet.settings, ...named }, [
     'S2_STATE',
     'S2_STORE',
     'S2_LIFETIME',
@@ -65,11 +67,17 @@ export function readConfig(argv: readonly string[], context: CommandContext): Co
     demo,
     // Process marks are compared as texts, so a folder must have one name.
     state: realpathSync(settings.S2_STATE),
-    env,
+    env: { ...storeOfBefore(settings.S2_STATE), ...named },
     lifetimeMs: settings.S2_LIFETIME,
     gitTimeoutMs: settings.S2_GIT_TIMEOUT,
     json: values.json === true,
   })
+}
+
+/** Where nobody names a store, the fleet goes on with the one that it had. */
+function storeOfBefore(state: string): { readonly S2_STORE?: string } {
+  const url = servedStore(state)
+  return url === localStore(state) ? {} : { S2_STORE: url }
 }
 
 /** The bridge of a fleet keeps it in a database: what another one keeps, or what ends with a program, is no place for it. */

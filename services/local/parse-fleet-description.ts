@@ -155,7 +155,9 @@ function readSettingsOf(fields: Fields): FleetSettings {
       const near = closest(name, Object.keys(SETTINGS))
       settings.fault(`${name} is not a setting${near === undefined ? '' : `; did you mean ${near}?`}`)
     } else if (DECIDED.includes(name as SettingName)) {
-      settings.fault(`${name} cannot be set here: s2 up decides it for each program`)
+      settings.fault(
+        `${name} cannot be set here: ${name === 'S2_STORE' ? 'the environment of s2 up names it' : 's2 up decides it for each program'}`,
+      )
     } else {
       checked(settings, name, setting.parse, setting.example)
       read[name as SettingName] = text

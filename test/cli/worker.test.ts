@@ -426,9 +426,11 @@ test('a worker stands behind a conversation of the Python bridge, whose end a ke
   const asA = { conversation_id: id, session_id: 'a', token: String(made.a) }
   const near = await lead(['worker', 'adopt', `${id.slice(0, -1)}z`])
   assert.match(near.err, new RegExp(`no open conversation .*\n +next: did you mean ${id}\\?`))
+  const other = await lead(['worker', 'adopt', `${id}/a`])
+  assert.match(other.err, /a worker takes end b\n/)
   const said = await lead(['worker', 'adopt', id])
   assert.equal(said.code, 0, said.err)
-  assert.match(said.err, new RegExp(`join as s2-worker-73 \\(worker-73-tests\\) within 1h behind ${id}\\.\n`))
+  assert.match(said.err, new RegExp(`join as s2-worker-73 \\(tests\\) within 1h behind ${id}\\.\n`))
   assert.match(said.err, /end b has a new token; end a keeps its own\.\n$/)
   assert.match((await lead(['worker', 'list'])).out, new RegExp(`^s2-worker-73 .* more +${id}$`, 'm'))
 

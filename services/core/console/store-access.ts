@@ -8,8 +8,8 @@ import { healthSocket } from '#runtime/health-client.ts'
 import type { Log } from '#runtime/log.ts'
 import { socketPath } from '#runtime/long-socket-path.ts'
 import { readSettings } from '#runtime/read-settings.ts'
-import { localStore } from '#runtime/settings.ts'
 import { credentialsFolder, readCredentials } from '#spool/credentials.ts'
+import { servedStore } from '#spool/served-store.ts'
 import { databaseIn, openStore } from '#store/open-store.ts'
 import type { Store, StoreParts } from '#store/store.ts'
 import type { CommandContext } from './context.ts'
@@ -27,9 +27,9 @@ export interface ReachedFleet extends AsyncDisposable {
 }
 
 /**
- * Opens the fleet's store: by S2_STORE where it is set; on an orchestrator host by the bridge's administration socket, or
- * the database when no bridge runs; on a worker host as the sessions whose credentials it has. Throws `not_found` and
- * `unauthenticated` where there is no way.
+ * Opens the fleet's store: by S2_STORE where it names another than this host's bridge serves; on an orchestrator host by the
+ * bridge's administration socket, or the database when no bridge runs; on a worker host as the sessions whose credentials it
+ * has. Throws `not_found` and `unauthenticated` where there is no way: a database that is not there is not made.
  */
 export async function reachFleet(context: CommandContext): Promise<ReachedFleet> {
   const settings = readSettings(commandEnv(context), ['S2_STATE', 'S2_STORE'])
@@ -38,10 +38,12 @@ export async function reachFleet(context: CommandContext): Promise<ReachedFleet>
   const { credentials: found, faults } = await readCredentials(state)
   // The newest speaks: an older one may be of a conversation that was revoked before this host was invited again.
   const credentials = found.toSorted((one, other) => other.createdAt - one.createdAt)
-  const url = settings.S2_STORE ?? (await findAdministration(state))
+  const named = settings.S2_STORE === servedStore(state) ? undefined : settings.S2_STORE
+  const url = named ?? (await findAdministration(state))
   if (url !== null && !/^https?:/.test(url)) {
+    demandDatabase(url)
     const store = await openStore(url, parts)
-    const unserved = settings.S2_STORE === undefined && databaseIn(url) !== null
+    const unserved = named === undefined && databaseIn(url) !== null
     return {
       store,
       as: 'administration',
@@ -91,7 +93,17 @@ export async function reachAdministration(context: CommandContext): Promise<Reac
 async function findAdministration(state: string): Promise<string | null> {
   const socket = join(state, 'run', 'admin.sock')
   if (await isSocketAnswered(socket)) return `unix:${socket}`
-  return existsSync(join(state, 'bridge.db')) ? localStore(state) : null
+  const url = servedStore(state)
+  return existsSync(databaseIn(url) ?? '') ? url : null
+}
+
+/** A name that was mistyped must not make a database, and answer for it. */
+function demandDatabase(url: string): void {
+  const path = databaseIn(url)
+  if (path === null || existsSync(path)) return
+  throw new S2Error('not_found', `there is no database ${path}`, {
+    next: 'look at S2_STORE; the bridge makes the database that it names, when it starts',
+  })
 }
 
 /**

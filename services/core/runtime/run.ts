@@ -187,7 +187,8 @@ function ending(error: Error | undefined, log: Log, env: Env): number {
     printError(error.message, env)
     return EXIT.config
   }
-  log.error('failed', { error })
+  const { next } = error as { readonly next?: unknown }
+  log.error('failed', { error, ...(typeof next === 'string' ? { next } : {}) })
   return EXIT.failed
 }
 
