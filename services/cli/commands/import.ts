@@ -6,7 +6,7 @@ import { storeParts } from '#console/store-access.ts'
 import { table } from '#console/table.ts'
 import { counted, oneLine } from '#console/terminal-text.ts'
 import { readSettings } from '#runtime/read-settings.ts'
-import { roomIn } from '#store/sqlite/backup/copy-database.ts'
+import { roomIn } from '#store/sqlite/file/disk-room.ts'
 import {
   type Import,
   type ImportOrder,
