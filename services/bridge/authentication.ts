@@ -13,7 +13,6 @@ import {
   UNREAD_SIGNATURE,
   verify,
 } from '#fleet/signature.ts'
-import type { Clock } from '#runtime/clock.ts'
 import type { NonceCache } from './nonce-cache.ts'
 import type { TokenCache } from './token-cache.ts'
 
@@ -28,12 +27,10 @@ export interface Caller {
 export class Authentication {
   readonly #tokens: TokenCache
   readonly #nonces: NonceCache
-  readonly #clock: Clock
 
-  constructor(tokens: TokenCache, nonces: NonceCache, clock: Clock) {
+  constructor(tokens: TokenCache, nonces: NonceCache) {
     this.#tokens = tokens
     this.#nonces = nonces
-    this.#clock = clock
   }
 
   /**
@@ -49,9 +46,9 @@ export class Authentication {
     return { session: claim.session, token, claim }
   }
 
-  /** Throws `expired`, with the bridge's time, when the caller signed at another time. */
+  /** Throws `expired`, with the time to sign by, when the caller signed at another time. */
   demandTimely({ claim }: Caller): void {
-    this.#nonces.demandTimely(claim.created, this.#clock.wall())
+    this.#nonces.demandTimely(claim.created)
   }
 
   /** Throws `unauthenticated` where the body is not the one that the caller signed. */
@@ -64,7 +61,7 @@ export class Authentication {
    * another body spoils nothing. Throws `unauthenticated`, or `expired` where the body took too long to come.
    */
   admit({ session, claim }: Caller): void {
-    this.#nonces.admit(claim.created, `${session} ${claim.nonce}`, this.#clock.wall())
+    this.#nonces.admit(claim.created, `${session} ${claim.nonce}`)
   }
 
   /** The token that this proof was made with, for this connection and session; null when it is none of the session's. */

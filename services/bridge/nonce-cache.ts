@@ -1,6 +1,6 @@
 import { S2Error } from '#fleet/errors.ts'
-import type { Log } from '#runtime/log.ts'
 import { ClockError } from '#store/remote/problem-details.ts'
+import type { SignatureTime } from './signature-time.ts'
 
 /** How old a signature may be, seconds. */
 const WINDOW_S = 60
@@ -18,43 +18,42 @@ const REMEMBERED_MAX = 1_000_000
  * signed before this cache began is refused, so that no request can be replayed after a restart.
  */
 export class NonceCache {
-  readonly #log: Log
+  readonly #time: Pick<SignatureTime, 'now'>
   readonly #bySecond = new Map<number, Set<string>>()
   #count = 0
   /** Nothing that was created in this second or before is accepted. */
-  #barrier: number
+  readonly #barrier: number
   #purgedAt: number
 
-  /** `wallMs`: now. */
-  constructor(wallMs: number, log: Log) {
-    this.#log = log
-    this.#purgedAt = Math.floor(wallMs / 1000)
+  /** `time` never goes back. */
+  constructor(time: Pick<SignatureTime, 'now'>) {
+    this.#time = time
+    this.#purgedAt = Math.floor(time.now() / 1000)
     this.#barrier = this.#purgedAt + AHEAD_S
   }
 
-  /** Throws `expired` with the time of this clock, or `unauthenticated` when this nonce was used before. */
-  admit(created: number, nonce: string, wallMs: number): void {
-    this.demandTimely(created, wallMs)
+  /** Throws `expired` with the time to sign by, or `unauthenticated` when this nonce was used before. */
+  admit(created: number, nonce: string): void {
+    this.demandTimely(created)
     this.#remember(created, nonce)
   }
 
-  /** Throws `expired` with the time of this clock; remembers nothing. */
-  demandTimely(created: number, wallMs: number): void {
-    const now = Math.floor(wallMs / 1000)
+  /** Throws `expired` with the time to sign by; remembers nothing. */
+  demandTimely(created: number): void {
+    const nowMs = this.#time.now()
+    const now = Math.floor(nowMs / 1000)
     if (now !== this.#purgedAt) this.#purge(now)
     if (created > now + AHEAD_S || created < now - WINDOW_S) {
       throw new ClockError(
         `the request was signed ${Math.abs(created - now)} s ${created > now ? 'ahead' : 'ago'}`,
-        wallMs,
-        {
-          next: `sign it with a correct clock: at most ${WINDOW_S} s old`,
-        },
+        nowMs,
+        { next: `sign it by the time that this answer names: at most ${WINDOW_S} s old` },
       )
     }
     if (created <= this.#barrier) {
-      throw new ClockError('the bridge has started since the request was signed', wallMs, {
+      throw new ClockError('the bridge has started since the request was signed', nowMs, {
         next: 'sign it again in a moment',
-        retryAfterS: Math.max(0, this.#barrier + 1 - wallMs / 1000),
+        retryAfterS: Math.max(0, this.#barrier + 1 - nowMs / 1000),
       })
     }
   }
@@ -90,11 +89,6 @@ export class NonceCache {
       if (created >= now - WINDOW_S) continue
       this.#bySecond.delete(created)
       this.#count -= nonces.size
-      // If the clock is set back, a nonce that is forgotten here must not be accepted again.
-      this.#barrier = Math.max(this.#barrier, created)
     }
-    if (this.#barrier <= now + AHEAD_S) return
-    this.#log.warn('clock set back, refusing signatures of before', { seconds: this.#barrier - now })
-    this.#barrier = now + AHEAD_S
   }
 }

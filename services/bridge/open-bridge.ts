@@ -21,6 +21,7 @@ import { RefusedCalls } from './refused-calls.ts'
 import { BodyReader } from './request-body.ts'
 import { RequestErrorLog } from './request-error-log.ts'
 import { SessionSeats } from './session-seats.ts'
+import { SignatureTime } from './signature-time.ts'
 import { CertificateWatch, closeCertificateIncidents, readCertificate } from './tls-certificate.ts'
 import { TokenCache } from './token-cache.ts'
 import { WebSocketConnections } from './websocket-connections.ts'
@@ -171,11 +172,11 @@ function makeHandlers(config: Config, store: Store, parts: BridgeParts, { inspec
 /** What tells who calls, what they may do and how often. */
 function makeCallerChecks(config: Config, store: Store, { clock, log }: BridgeParts) {
   const tokens = new TokenCache(store, clock)
-  const nonces = new NonceCache(clock.wall(), log)
+  const nonces = new NonceCache(new SignatureTime(clock, log))
   return {
     tokens,
     nonces,
-    authentication: new Authentication(tokens, nonces, clock),
+    authentication: new Authentication(tokens, nonces),
     permissions: new Permissions(store, clock),
     requests: new RateLimit(config.requestsPerMinute, clock),
     beats: new RateLimit(BEATS_PER_MINUTE, clock),

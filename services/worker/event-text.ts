@@ -24,8 +24,9 @@ export function eventPrinter(context: CommandContext, output: 'text' | 'quiet' |
 
 const WARNINGS: readonly WorkEvent['event'][] = ['trouble', 'refused', 'stopping', 'returned', 'sick', 'parked']
 
-function levelOf({ event }: WorkEvent): 'info' | 'warn' {
-  return WARNINGS.includes(event) ? 'warn' : 'info'
+function levelOf(event: WorkEvent): 'info' | 'warn' {
+  const isExpected = event.event === 'refused' && event.then === 'expected'
+  return WARNINGS.includes(event.event) && !isExpected ? 'warn' : 'info'
 }
 
 const WHY_STOPPING = {
@@ -45,6 +46,7 @@ const AFTER_REFUSAL = {
   told_without_text: '; it is told without its text',
   not_taken_again: '; this worker does not take the task again',
   nothing: '',
+  expected: '',
 } as const
 
 function eventText(event: WorkEvent): string {
@@ -63,6 +65,7 @@ function eventText(event: WorkEvent): string {
     case 'reported':
       return `s2: ${event.task} is ${event.state}\n`
     case 'refused':
+      if (event.then === 'expected') return `s2: ${event.task} was taken away: how its command ended counts no more\n`
       return `s2: the ${event.what} of ${event.task} was refused: ${oneLine(event.why)}${AFTER_REFUSAL[event.then]}\n`
     case 'returned':
       return `s2: ${event.task} went back: ${WHY_RETURNED[event.cause]}${because(event.why)}\n`

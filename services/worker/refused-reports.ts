@@ -8,8 +8,11 @@ export interface ReportRefusal {
   readonly code: Code
 }
 
-/** What follows a refusal: the report is made again without its text, its task is not taken again in this run, or nothing. */
-export type AfterRefusal = 'told_without_text' | 'not_taken_again' | 'nothing'
+/**
+ * What follows a refusal: the report is made again without its text, its task is not taken again in this run, or nothing. It is
+ * expected where the task had been taken away.
+ */
+export type AfterRefusal = 'told_without_text' | 'not_taken_again' | 'nothing' | 'expected'
 
 /** Whether a report is refused for what it looks like, and not for what it says: the task may be its holder's all the same. */
 export function isForForm({ code }: { readonly code: Code }): boolean {

@@ -58,6 +58,15 @@ export interface TaskMailbox {
   onNews(heard: () => void): Disposable
 }
 
+/** A task whose command has ended. */
+interface EndedTask extends Pick<RunResult, 'progress'>, Pick<LeasedTask, 'task' | 'session'> {
+  readonly end: CommandEnd
+  /** What the end means; null for a command that was stopped. */
+  readonly verdict: RunVerdict | null
+  /** Whether the task was taken away, so that the report is refused. */
+  readonly isLost: boolean
+}
+
 export interface TaskLoopParts {
   readonly clock: Clock
   readonly chance: Chance
@@ -303,7 +312,7 @@ export class TaskLoop {
     if (stopped === 'lease_unsure' || stopped === 'told_to_stop') this.#runs += 1
     else if (ended !== null) {
       const verdict = stopped === null ? this.#judge(task, ended) : null
-      await this.#report(task, session, ended.end, progress, verdict)
+      await this.#report({ task, session, end: ended.end, progress, verdict, isLost: stopped === 'lease_lost' })
     }
   }
 
@@ -316,15 +325,9 @@ export class TaskLoop {
 
   /**
    * Reports the end, and keeps the lease until the report is sent. After a lost lease it reports too: the store refuses the
-   * report by its epoch, and keeps it as evidence of work that was done twice. A command that was stopped has no verdict.
+   * report by its epoch, and keeps it as evidence of work that was done twice.
    */
-  async #report(
-    task: Task,
-    session: SessionId,
-    end: CommandEnd,
-    progress: string | null,
-    verdict: RunVerdict | null,
-  ): Promise<void> {
+  async #report({ task, session, end, progress, verdict, isLost }: EndedTask): Promise<void> {
     const { clock, chance, reports, say, stopping } = this.#parts
     const { id, epoch } = task
     const { exitCode, signal } = end
@@ -345,7 +348,8 @@ export class TaskLoop {
               ? { event: 'reported', task: id, epoch, state }
               : { event: 'returned', task: id, epoch, cause: returned.cause, why: returned.why },
           ),
-        onRefused: (refusal, then) => this.#refused(task, 'result', refusal, then),
+        onRefused: (refusal, then) =>
+          this.#refused(task, 'result', refusal, isLost && then === 'nothing' ? 'expected' : then),
         onTrouble: (error) => say({ event: 'trouble', what: `looking what became of the report on ${id}`, error }),
         stopping,
       },

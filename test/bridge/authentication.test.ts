@@ -8,6 +8,7 @@ import { recordingLog } from '#runtime/log.ts'
 import { openMemoryStore } from '#store/memory/memory.ts'
 import { Authentication, type Caller } from '../../services/bridge/authentication.ts'
 import { NonceCache } from '../../services/bridge/nonce-cache.ts'
+import { SignatureTime } from '../../services/bridge/signature-time.ts'
 import { TokenCache } from '../../services/bridge/token-cache.ts'
 import { ManualClock } from '../manual-clock.ts'
 
@@ -29,10 +30,10 @@ async function scene() {
     agents: { a: 'orchestrator', b: 's2-worker-1' },
     lifetimeMs: 3_600_000,
   })
-  const nonces = new NonceCache(clock.wall(), recordingLog())
+  const nonces = new NonceCache(new SignatureTime(clock, recordingLog()))
   clock.pause(10_000)
   const cache = new TokenCache(store, clock)
-  const authentication = new Authentication(cache, nonces, clock)
+  const authentication = new Authentication(cache, nonces)
   const session = sessionId(id, 'b')
   const created = Math.floor(clock.wall() / 1000)
   const signed = (by: SessionId, token: string, nonce = NONCE): HeaderFields => ({

@@ -32,7 +32,11 @@ after(async () => {
 })
 
 /** Runs `s2 work --once` beside a keepalive that carries its reports. */
-async function workOnce(exec: string, ...more: readonly string[]): Promise<Outcome> {
+async function workOnce(
+  exec: string,
+  more: readonly string[] = [],
+  env: Record<string, string> = {},
+): Promise<Outcome> {
   const outbox = new Outbox(state)
   const nothing = (): void => undefined
   const store = ground.as([seat])
@@ -48,7 +52,7 @@ async function workOnce(exec: string, ...more: readonly string[]): Promise<Outco
     }
   })()
   const outcome = await run(['work', '--exec', exec, '--once', ...more], {
-    env: { S2_STATE: state, PATH: process.env.PATH },
+    env: { S2_STATE: state, PATH: process.env.PATH, ...env },
     folder: state,
   })
   ended.abort()
@@ -81,7 +85,7 @@ test('without its program it gives the task back, tells the fleet, and ends with
 
 test('a limit is told with its end, also as JSON, and the next start makes the agent well again', async () => {
   await add('t-2')
-  const { code, out } = await workOnce("echo 'no licence'; echo 'retry-after: 3600'; exit 75", '--json')
+  const { code, out } = await workOnce("echo 'no licence'; echo 'retry-after: 3600'; exit 75", ['--json'])
   assert.equal(code, 69)
   const events = out
     .trim()
@@ -100,4 +104,16 @@ test('a limit is told with its end, also as JSON, and the next start makes the a
   assert.equal(next.code, 0, next.err)
   assert.equal((await ground.store.task('t-3')).state, 'completed')
   assert.deepEqual(await ground.store.conditions(), [])
+})
+
+test('a task that is withdrawn ends its command, and its result is no fault', async () => {
+  await add('t-withdrawn')
+  const working = workOnce('exec sleep 60', [], { S2_LEASE: '6s' })
+  while ((await ground.store.task('t-withdrawn')).state !== 'in_progress') await systemClock.sleep(20)
+  await ground.store.cancelTask('t-withdrawn')
+  const { code, err } = await working
+  assert.equal(code, 0, err)
+  assert.match(err, /s2: stopping the command of t-withdrawn: the task was taken away/)
+  assert.match(err, /s2: t-withdrawn was taken away: how its command ended counts no more\n/)
+  assert.doesNotMatch(err, /refused/)
 })

@@ -7,12 +7,9 @@ import type { CommandContext } from '#console/context.ts'
 import { UsageError } from '#console/failure.ts'
 import { commandEnv } from '#console/state-folder.ts'
 import { type ReachedFleet, reachAdministration } from '#console/store-access.ts'
-import { table } from '#console/table.ts'
-import { ago } from '#console/terminal-text.ts'
-import type { Conversation } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { fingerprint, type PublicIdentity } from '#fleet/identity.ts'
-import { ORCHESTRATOR, sessionId } from '#fleet/session-id.ts'
+import { ORCHESTRATOR } from '#fleet/session-id.ts'
 import { type NewInvitation, type Worker, workerNamed } from '#fleet/worker.ts'
 import { ensureIdentity, formatIdentity, type Membership, makeIdentity } from '#identity/identity-file.ts'
 import {
@@ -27,8 +24,10 @@ import { askHealth, healthSocket } from '#runtime/health-client.ts'
 import { closest, readSettings } from '#runtime/read-settings.ts'
 import { publish } from '#spool/atomic-files.ts'
 import { hintCredentials } from '#spool/credential-hint.ts'
+import { conversationCalled, workerBehind } from '../adopted-worker.ts'
 import { type Joined, joinFleet, readInvitationLine } from '../join-fleet.ts'
 import { role, someTime } from '../option-parsers.ts'
+import { workerTable } from '../worker-table.ts'
 
 const EXAMPLES = `
 Examples:
@@ -162,12 +161,9 @@ async function adopt(
   options: InviteOptions,
 ): Promise<void> {
   await using reached = await reachAdministration(context)
-  const { id, roles } = await openConversationCalled(reached, conversation)
-  const named = worker ?? workerNumberIn(roles.b)
-  if (named === null)
-    throw new UsageError(`the role of ${id}/b names no worker's number`, `add it: s2 worker adopt ${id} 3`)
-  const wanted = { agent: workerNamed(named), role: options.role ?? roleOfEnd(`${id}/b`, roles.b), conversation: id }
-  await giveLine(context, reached, wanted, options, ` behind ${id}`)
+  const adopted = conversationCalled(conversation, await reached.store.conversations())
+  const wanted = workerBehind(adopted, { worker, role: options.role })
+  await giveLine(context, reached, wanted, options, ` behind ${adopted.id}`)
   if (options.json !== true) context.tell('When it has joined, end b has a new token; end a keeps its own.\n')
 }
 
@@ -191,32 +187,6 @@ async function giveLine(
     `The line lets one host join as ${agent} (${wanted.role}) within ${formatDuration(options.for)}${more}.\nThere: s2 worker join, and paste it.\n`,
   )
   await tellWhetherIssued(context)
-}
-
-/** The number of the worker in a role of the Python bridge's agents, such as `worker-3-tests`. */
-function workerNumberIn(text: string): string | null {
-  return /(?<!\p{L})worker[-_ ]?0*([1-9]\d{0,6})(?!\d)/iu.exec(text)?.[1] ?? null
-}
-
-function roleOfEnd(session: string, text: string): string {
-  try {
-    return role(text)
-  } catch {
-    throw new UsageError(`the role of ${session} cannot be a worker's`, 'add --role, for example --role tests')
-  }
-}
-
-/** The open conversation of this id; one of its sessions names it too. */
-async function openConversationCalled({ store }: ReachedFleet, text: string): Promise<Conversation> {
-  const id = /^[^/]*/.exec(text)?.[0]
-  const open = await store.conversations()
-  const found = open.find((each) => each.id === id)
-  if (found !== undefined) return found
-  const ids = open.map((each) => each.id)
-  const near = closest(text, ids)
-  throw new S2Error('not_found', `there is no open conversation ${JSON.stringify(text)}`, {
-    next: near === undefined ? '`s2 conversation list` shows those that are open' : `did you mean ${near}?`,
-  })
 }
 
 /** What a new host of a worker means for the one it has. */
@@ -317,36 +287,9 @@ async function list(context: CommandContext, { json }: Json): Promise<void> {
   await using reached = await reachAdministration(context)
   const workers = await reached.store.workers()
   if (json === true) return context.print(`${JSON.stringify(workers, null, 2)}\n`)
-  const foreign = foreignLed(await reached.store.conversations())
-  const now = context.clock.wall()
-  const isAdopted = ({ conversation }: Worker): boolean => conversation !== null && foreign.has(conversation)
-  const showsBehind = workers.some(isAdopted)
-  const rows = workers.map((worker) => [
-    worker.agent,
-    worker.role,
-    stateOf(worker, now),
-    ...(showsBehind ? [isAdopted(worker) ? (worker.conversation ?? '') : ''] : []),
-    worker.host ?? '',
-    worker.key === null ? '' : fingerprint(worker.key),
-    worker.published === 0 ? '' : ago(now - worker.published),
-  ])
-  const behind = showsBehind ? ['BEHIND'] : []
-  const titles = ['WORKER', 'ROLE', 'STATE', ...behind, 'HOST', 'KEY', 'CREDENTIAL MADE'].map((title) => ({ title }))
-  context.print(`${table(titles, rows, context.screen.columns).join('\n')}\n`)
-}
-
-/** The conversations whose end a is an agent of another bridge. */
-function foreignLed(conversations: readonly Conversation[]): ReadonlySet<string> {
-  return new Set(conversations.filter(({ id, agents }) => agents.a === sessionId(id, 'a')).map(({ id }) => id))
-}
-
-function stateOf({ joinedAt, revokedAt, invitedUntil, refusal, serial, published }: Worker, now: number): string {
-  const invited = invitedUntil !== null && invitedUntil > now ? `invited for ${ago(invitedUntil - now)} more` : null
-  const then = invited === null ? '' : `, ${invited}`
-  if (revokedAt !== null) return `revoked${then}`
-  if (joinedAt === null) return invited ?? 'invitation ended'
-  if (refusal !== null) return `refuses its credential${then}`
-  return `${serial === published ? 'joined' : 'credential waits'}${then}`
+  const conversations = await reached.store.conversations()
+  const rows = workerTable(workers, conversations, context.clock.wall(), context.screen.columns)
+  context.print(`${rows.join('\n')}\n`)
 }
 
 async function revoke(context: CommandContext, texts: readonly string[], { json }: Json): Promise<void> {
