@@ -2,9 +2,10 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { Readable, Writable } from 'node:stream'
 import { test } from 'node:test'
 import { S2Error } from '#fleet/errors.ts'
 import { partnerOf, type SessionId } from '#fleet/session-id.ts'
@@ -119,10 +120,14 @@ test('what a command left that was killed is taken over before its parent has as
   await it.s2('send', 's2-worker-1', 'hi')
   const folder = join(it.state, 'asked')
   const [name = ''] = readdirSync(folder)
-  const parent = spawn('sh', ['-c', 'true & echo $!; exec sleep 60'], { stdio: ['ignore', 'pipe', 'ignore'] })
+  const lines = 'cat <&3 >/dev/null & echo $!; exec sleep 600'
+  const parent = spawn('sh', ['-c', lines], { stdio: ['ignore', 'pipe', 'ignore', 'pipe'] })
   try {
-    const [line] = (await once(parent.stdout, 'data')) as [Buffer]
+    const [line] = (await once(parent.stdout as Readable, 'data')) as [Buffer]
     const zombie = Number(line)
+    const isSleep = (): boolean => readFileSync(`/proc/${parent.pid}/comm`, 'utf8') === 'sleep\n'
+    await until('its parent asks no more how it ends', isSleep)
+    ;(parent.stdio[3] as Writable).end()
     await until('it has ended', () => stateOf(zombie) === 'Z')
     const asker = `${zombie}-${processStat(zombie)?.startedAt}-`
     renameSync(join(folder, name), join(folder, name.replace(/open-/, asker)))
