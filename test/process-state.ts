@@ -1,13 +1,8 @@
-import { readFileSync } from 'node:fs'
-import { readStat } from '#runtime/process-stat.ts'
+import { processStat } from '#runtime/process-stat.ts'
 
 /** The state letter of a process, proc(5), such as T for stopped; null when there is no such process. */
 export function stateOf(pid: number): string | null {
-  try {
-    return readStat(readFileSync(`/proc/${pid}/stat`, 'latin1')).state
-  } catch {
-    return null
-  }
+  return processStat(pid)?.state ?? null
 }
 
 /** Whether a process is gone, or a zombie that its new parent has not reaped yet. */

@@ -1,10 +1,9 @@
 import { createHash, randomBytes } from 'node:crypto'
-import { readFileSync } from 'node:fs'
 import { readdir, readFile, rename, stat, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { CommandContext } from '#console/context.ts'
 import { isPassing, S2Error } from '#fleet/errors.ts'
-import { readStat } from '#runtime/process-stat.ts'
+import { processStart } from '#runtime/process-stat.ts'
 import { ensureFolder, publishInto } from '#spool/atomic-files.ts'
 
 /** How long a request whose outcome is not known is repeated by the same command. */
@@ -160,9 +159,6 @@ function isAsked(name: string): boolean {
 
 /** A process by its pid and start, since pids are used again; null where there is none. */
 function askerOf(pid: number): string | null {
-  try {
-    return `${pid}-${readStat(readFileSync(`/proc/${pid}/stat`, 'utf8')).startedAt}`
-  } catch {
-    return null
-  }
+  const start = processStart(pid)
+  return start === null ? null : `${pid}-${start}`
 }

@@ -7,9 +7,10 @@ import { type CertificateFacts, isSignedBy, readCertificateFacts, readCertificat
 import { textTail } from '#fleet/cut-text.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { Clock } from '#runtime/clock.ts'
+import { syncPath } from '#runtime/durable-folder.ts'
 import type { Env } from '#runtime/read-settings.ts'
 import { hasSucceeded, howItEnded, runCommand } from '#runtime/run-command.ts'
-import { renameOrRemove, syncFolder, writeSynced } from '#spool/atomic-files.ts'
+import { renameOrRemove, writeSynced } from '#spool/atomic-files.ts'
 
 /** The certificate files of a host. */
 export interface CertificateFiles {
@@ -298,14 +299,14 @@ async function makeFolder(folder: string): Promise<void> {
   for (let made = folder; made.length >= first.length; made = dirname(made)) {
     await chmod(made, MODE.folder)
     await give(made, owner)
-    await syncFolder(dirname(made))
+    await syncPath(dirname(made))
   }
 }
 
 /** Writes a file, replacing the one before. */
 async function putOver(path: string, text: string, mode: number, owner: Owner): Promise<void> {
   await renameOrRemove(await draft(path, text, mode, owner), path)
-  await syncFolder(dirname(path))
+  await syncPath(dirname(path))
 }
 
 /** Writes a file where there is none; accepts one with the same text. */
@@ -319,7 +320,7 @@ async function putNew(path: string, text: string, mode: number, owner: Owner): P
   } finally {
     await unlink(made)
   }
-  await syncFolder(dirname(path))
+  await syncPath(dirname(path))
 }
 
 async function draft(path: string, text: string, mode: number, owner: Owner): Promise<string> {

@@ -11,7 +11,7 @@ import {
 } from 'node:fs'
 import { dirname } from 'node:path'
 import type { Clock } from '#runtime/clock.ts'
-import { type ProcessStat, readStat } from '#runtime/process-stat.ts'
+import { hasEnded, processStat } from '#runtime/process-stat.ts'
 import { signalGroup } from '#runtime/run-command.ts'
 import { readPlainFile } from '#spool/plain-file.ts'
 
@@ -82,9 +82,11 @@ export class WakeProcesses {
   }
 
   #hasMembers(group: number): boolean {
-    return readdirSync('/proc').some(
-      (name) => /^\d+$/.test(name) && statOf(Number(name))?.group === group && this.#isMarked(Number(name)),
-    )
+    const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name))
+    return pids.map(Number).some((pid) => {
+      const stat = processStat(pid)
+      return stat?.group === group && !hasEnded(stat) && this.#isMarked(pid)
+    })
   }
 
   /** Not synced: a machine that lost its power has no processes left. A new file each time: nothing planted there is opened. */
@@ -129,8 +131,8 @@ function lives({ pid, born }: Leader): boolean {
  * leads no group.
  */
 function birthOf(pid: number): string | null {
-  const stat = statOf(pid)
-  if (stat === null || stat.group !== pid) return null
+  const stat = processStat(pid)
+  if (stat === null || hasEnded(stat) || stat.group !== pid) return null
   return `${bootId()} ${stat.startedAt}`
 }
 
@@ -140,16 +142,6 @@ function bootId(): string {
     return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
   } catch {
     return ''
-  }
-}
-
-/** Null for one that has ended. */
-function statOf(pid: number): ProcessStat | null {
-  try {
-    const stat = readStat(readFileSync(`/proc/${pid}/stat`, 'latin1'))
-    return stat.state === 'Z' || stat.state === 'X' ? null : stat
-  } catch {
-    return null
   }
 }
 

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import type { Clock } from '#runtime/clock.ts'
-import { type ProcessStat, readStat } from '#runtime/process-stat.ts'
+import { hasEnded, type ProcessStat, processStat } from '#runtime/process-stat.ts'
 
 /**
  * The variable that names, in the environment of every process of a local fleet, the state folder of its agent. Children
@@ -25,12 +25,10 @@ export function processes(): ProcessEntry[] {
 }
 
 function readProcess(pid: number): ProcessEntry | null {
-  try {
-    const { state, parent, startedAt } = readStat(readFileSync(`/proc/${pid}/stat`, 'latin1'))
-    return { pid, state, parent, startedAt, mark: readMark(pid) }
-  } catch {
-    return null // it has ended meanwhile
-  }
+  const stat = processStat(pid)
+  if (stat === null) return null // it has ended meanwhile
+  const { state, parent, startedAt } = stat
+  return { pid, state, parent, startedAt, mark: readMark(pid) }
 }
 
 function readMark(pid: number): string | null {
@@ -50,7 +48,7 @@ export function descendantsOf(all: readonly ProcessEntry[], wanted: (mark: strin
     for (const { pid, parent } of all) if (family.has(parent)) family.add(pid)
   }
   family.delete(process.pid)
-  return all.filter(({ pid, state }) => family.has(pid) && state !== 'Z' && state !== 'X')
+  return all.filter((each) => family.has(each.pid) && !hasEnded(each))
 }
 
 /** Matches the marks of an agent, or of all agents of a fleet, whose folders lie in the fleet's folder. */

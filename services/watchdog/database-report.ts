@@ -1,4 +1,4 @@
-import { databaseIncident, type StoreTrouble } from '#fleet/store-trouble.ts'
+import { databaseIncident, outcomeOfTrouble, type StoreTrouble } from '#fleet/store-trouble.ts'
 import { roughDuration } from '#runtime/duration.ts'
 import type { AlertSender } from './alert-sender.ts'
 
@@ -19,7 +19,7 @@ export class DatabaseReport {
   note(trouble: StoreTrouble | null, now: number): void {
     if (trouble?.kind === this.#told?.kind) return
     if (this.#told !== null) {
-      const outcome = `the database can be written to again, after ${roughDuration(now - this.#toldAt)}`
+      const outcome = outcomeOfTrouble(trouble, roughDuration(now - this.#toldAt))
       for (const sender of this.#senders) sender.sendUnstored(databaseIncident(this.#told), 'closed', outcome)
     }
     this.#told = trouble

@@ -1,7 +1,6 @@
-import { readFileSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import type { Clock } from '#runtime/clock.ts'
-import { type ProcessStat, readStat } from '#runtime/process-stat.ts'
+import { hasEnded, type ProcessStat, processStat } from '#runtime/process-stat.ts'
 
 /** Processor time of a tree that is work, as a part of one core since the last look: the timers of an idle program take less. */
 const BUSY_SHARE = 0.002
@@ -93,7 +92,7 @@ async function readTree(folder: string, leader: number, before: Tree | null, clo
   const ticks = new Map<string, number>()
   for (const pid of members) {
     const stat = all.get(pid)
-    if (stat !== undefined && stat.state !== 'Z' && stat.state !== 'X') ticks.set(idOf(pid, stat), stat.ticks)
+    if (stat !== undefined && !hasEnded(stat)) ticks.set(idOf(pid, stat), stat.ticks)
   }
   return { at: clock.now(), ticks }
 }
@@ -110,19 +109,10 @@ async function readProcesses(folder: string): Promise<ReadonlyMap<number, Proces
   const found = new Map<number, ProcessStat>()
   for (let from = 0; from < pids.length; from += SLICE) {
     for (const pid of pids.slice(from, from + SLICE)) {
-      const stat = readProcess(`${folder}/${pid}/stat`)
+      const stat = processStat(Number(pid), folder)
       if (stat !== null) found.set(Number(pid), stat)
     }
     await new Promise((resolve) => setImmediate(resolve))
   }
   return found
-}
-
-/** Read here and not by a thread: it is no file on a disk, and five hundred of them through threads cost three times as much. */
-function readProcess(file: string): ProcessStat | null {
-  try {
-    return readStat(readFileSync(file, 'latin1'))
-  } catch {
-    return null // it has ended meanwhile
-  }
 }

@@ -1,14 +1,20 @@
 /** A command whose outcome nobody knows, said again. */
 import assert from 'node:assert/strict'
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { Readable, Writable } from 'node:stream'
 import { test } from 'node:test'
 import { S2Error } from '#fleet/errors.ts'
 import { partnerOf, type SessionId } from '#fleet/session-id.ts'
+import { processStat } from '#runtime/process-stat.ts'
 import { openMemoryStore } from '#store/memory/memory.ts'
 import type { Store } from '#store/store.ts'
 import { Ground } from '../bridge/ground.ts'
+import { stateOf } from '../process-state.ts'
+import { until } from '../until.ts'
 import { run } from './run-command.ts'
 
 /** How many verbs that write are done without an answer. */
@@ -106,6 +112,30 @@ test('two of the same at once are two, and what a command left that was killed i
   writeFileSync(join(folder, killed), '"the key of the killed one"\n')
   const again = await it.s2('send', 's2-worker-1', 'hi', '--json')
   assert.equal((JSON.parse(again.out) as { key: string }).key, 'the key of the killed one')
+})
+
+test('what a command left that was killed is taken over before its parent has asked how it ended', async () => {
+  await using it = await scene()
+  it.losses.left = 3
+  await it.s2('send', 's2-worker-1', 'hi')
+  const folder = join(it.state, 'asked')
+  const [name = ''] = readdirSync(folder)
+  const lines = 'cat <&3 >/dev/null & echo $!; exec sleep 600'
+  const parent = spawn('sh', ['-c', lines], { stdio: ['ignore', 'pipe', 'ignore', 'pipe'] })
+  try {
+    const [line] = (await once(parent.stdout as Readable, 'data')) as [Buffer]
+    const zombie = Number(line)
+    const isSleep = (): boolean => readFileSync(`/proc/${parent.pid}/comm`, 'utf8') === 'sleep\n'
+    await until('its parent asks no more how it ends', isSleep)
+    ;(parent.stdio[3] as Writable).end()
+    await until('it has ended', () => stateOf(zombie) === 'Z')
+    const asker = `${zombie}-${processStat(zombie)?.startedAt}-`
+    renameSync(join(folder, name), join(folder, name.replace(/open-/, asker)))
+    await it.s2('send', 's2-worker-1', 'hi')
+    assert.deepEqual(await it.mail(), ['hi'])
+  } finally {
+    parent.kill('SIGKILL')
+  }
 })
 
 test('a task of unknown outcome is the same task when it is said again, with the deadline that it had', async () => {

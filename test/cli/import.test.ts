@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import Database from 'better-sqlite3'
+import { Ground, openChannel } from '../core/store/sqlite-ground.ts'
 import { run } from './run-command.ts'
 
 const SCRIPTS = `
@@ -67,4 +68,22 @@ test('the refusal of a scripts file names the command, which shows, takes, and t
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }
+})
+
+test('a file of S2 is to be moved away, and to be kept where something of it could not be taken', async () => {
+  await using ground = await Ground.make()
+  const file = join(ground.folder, 'held.db')
+  const held = await ground.open('write', file)
+  const { a } = await openChannel(held)
+  await held.send(a, 'key', { text: 'lost' })
+  await held[Symbol.asyncDispose]()
+  const env = { S2_STATE: join(ground.folder, 'state'), S2_STORE: `sqlite:${join(ground.folder, 'bridge.db')}` }
+  const take = async (): Promise<string> => (await run(['import', file, '--yes'], { env })).out
+  assert.match(await take(), /\n {2}next: \S+ holds nothing that is not here: move it away\n$/)
+  ground.look((database) => {
+    database.pragma('foreign_keys = OFF')
+    database.exec(`INSERT INTO messages (conversation_id, from_session, to_session, message, timestamp)
+      VALUES ('conv_ffffffffffffffff', 'a', 'b', 'stray', '2026-01-01T00:00:00.000000')`)
+  }, file)
+  assert.match(await take(), /\n {2}next: move \S+ away, and keep it: what is left behind is nowhere else\n$/)
 })

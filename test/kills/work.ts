@@ -7,12 +7,17 @@ import type { Neighbour } from '../core/store/sqlite-ground.ts'
 const TASK_EVERY_MS = 300
 const RETRY_MS = 200
 
-/** Calls a verb by a key until it is answered, however often the bridge dies under it. */
-async function untilAnswered<T>(ask: () => Promise<T>): Promise<T> {
-  for (;;) {
+/** How long a bridge may take to answer once nobody kills it any more. */
+const LAST_ANSWER_MS = 60_000
+
+/** Calls a verb by a key until it is answered, however often the bridge dies under it; for a while only, once it is over. */
+async function untilAnswered<T>(ask: () => Promise<T>, over: AbortSignal): Promise<T> {
+  for (let end = Number.POSITIVE_INFINITY; ; ) {
     try {
       return await ask()
-    } catch {
+    } catch (error) {
+      if (over.aborted) end = Math.min(end, performance.now() + LAST_ANSWER_MS)
+      if (performance.now() >= end) throw error
       await sleep(RETRY_MS)
     }
   }
@@ -56,7 +61,7 @@ export class TaskLoad {
         deadline: null,
         createdBy: sessionId(id, 'a'),
       } as const
-      await untilAnswered(() => this.#store.addTask(task))
+      await untilAnswered(() => this.#store.addTask(task), this.#over.signal)
       this.dealt.push(task.id)
       await sleep(this.#everyMs, undefined, { signal: this.#over.signal }).catch(() => undefined)
     }

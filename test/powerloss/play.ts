@@ -5,7 +5,8 @@ import { TOLD } from './journal.ts'
 import type { AnyScenario } from './scenario.ts'
 
 const [module = '', name] = process.argv.slice(2)
-const root = process.env.RECORD_ROOT ?? ''
+const { RECORD_ROOT: root } = process.env
+if (root === undefined) throw new Error('RECORD_ROOT names no folder: its files would be left in this one')
 const told = join(root, TOLD)
 // Only this one is loaded: some scenarios are played a hundred times.
 const exported = Object.values((await import(module)) as Record<string, AnyScenario>)

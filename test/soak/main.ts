@@ -53,6 +53,8 @@ const WORKERS = 8
 const PRUNED_AFTER_MS = 120_000
 const BACKUP_EVERY_MS = 300_000
 const REST_MS = 180_000
+/** What each program that lasts is measured by. */
+const PROGRAM_KINDS = ['memory', 'descriptors', 'threads'] as const
 
 const telling = new Telling()
 telling.say(`${hours} h, a fault each ${everyMs / 1_000} s; again: make soak HOURS=${hours} SEED=${seed}`)
@@ -124,7 +126,7 @@ async function play(): Promise<void> {
   telling.chapter('what is left of it')
   telling.check(`${befell} faults befell it`, befell > 0)
   await judge(store, mail, tasks)
-  const fell = restarts.filter((name) => lasting.some((program) => program.name === name))
+  const fell = restarts.filter((end) => lasting.some(({ name }) => end.startsWith(`${name} (`)))
   telling.check('no program that lasts ended by itself', fell.length === 0, fell.join(', '))
   await mail.stop()
   await Promise.all(programs.map((program) => program.stop()))
@@ -137,6 +139,19 @@ async function play(): Promise<void> {
   if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(samples.since(0))}\n`)
   telling.chapter(`what it took, after the first ${Math.round(WARM_UP_MS / 60_000)} min; ± is twice the standard error`)
   for (const figure of figures) showTrend(figure)
+  const unmeasured = PROGRAM_KINDS.flatMap((kind) =>
+    lasting.filter(({ name }) => !figures.some((each) => each.kind === kind && each.of === name && isTrend(each))),
+  )
+  if (hours < JUDGED_FROM_HOURS) return
+  telling.check(
+    'every program that lasts was measured',
+    unmeasured.length === 0,
+    unmeasured.map(({ name }) => name).join(),
+  )
+}
+
+function isTrend({ points }: Figure): boolean {
+  return trendOf(points) !== null
 }
 
 function progress(samples: Samples, mail: MailLoad, tasks: TaskLoad): string {
@@ -144,11 +159,11 @@ function progress(samples: Samples, mail: MailLoad, tasks: TaskLoad): string {
   return `${minutes} of ${hours * 60} min; ${mail.sent} letters sent, ${mail.read} read, ${tasks.dealt.length} tasks dealt`
 }
 
-/** Starts a program again after each end, as systemd would; notes each end that nobody asked for. */
+/** Starts a program again after each end, as systemd would; notes each: the kernel kills what takes too much memory. */
 async function keepRunning(program: FleetProgram, signal: AbortSignal, restarts: string[]): Promise<void> {
   while (!signal.aborted) {
     const end = await program.start()
-    if (end !== 'SIGKILL' && !signal.aborted) restarts.push(program.name)
+    if (!signal.aborted) restarts.push(`${program.name} (${end})`)
     await sleep(500)
   }
 }

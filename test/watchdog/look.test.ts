@@ -490,6 +490,24 @@ test('a database that is locked is told within 15 s, nobody is silent for it, an
   assert.deepEqual(watchdog.convicted, ['w1'])
 })
 
+test('a database that is locked and then full is told as that, and as written to again only when it is', async () => {
+  await using stage = await Stage.open(2)
+  const ofMemory = stage.store.pulses.bind(stage.store)
+  let trouble: StoreTrouble | null = null
+  stage.store.pulses = async (after) => ({ ...(await ofMemory(after)), trouble })
+  const watchdog = stage.watchdog()
+  const ends = (): unknown[] => watchdog.said('incident closed').map(({ fields }) => fields.text)
+  trouble = { kind: 'locked', message: 'it is locked', next: 'unlock it', since: 0 }
+  await stage.run(MINUTE)
+  trouble = { kind: 'full', message: 'its disk is full', next: 'make room', since: 0 }
+  await stage.run(MINUTE)
+  const locked = 'S2 incident over: the database has another trouble, after 60s: its disk is full'
+  assert.deepEqual(ends(), [locked])
+  trouble = null
+  await stage.run(MINUTE)
+  assert.deepEqual(ends(), [locked, 'S2 incident over: the database can be written to again, after 60s'])
+})
+
 test('a watchdog that begins while nobody collects beats is blind, and one that sees again closes that', async () => {
   await using stage = await Stage.open(4)
   stage.collects = false

@@ -6,8 +6,9 @@ import { storeParts } from '#console/store-access.ts'
 import { table } from '#console/table.ts'
 import { counted, oneLine } from '#console/terminal-text.ts'
 import { readSettings } from '#runtime/read-settings.ts'
-import { roomIn } from '#store/sqlite/backup/copy-database.ts'
+import { roomIn } from '#store/sqlite/file/disk-room.ts'
 import {
+  HERE_ALREADY,
   type Import,
   type ImportOrder,
   importDatabase,
@@ -72,9 +73,13 @@ function inLines(found: Import, order: ImportOrder, isTaken: boolean, width: num
   ]
 }
 
-function outcome({ kind, conversations }: Import, { file, database }: ImportOrder, isTaken: boolean): string[] {
+function outcome(
+  { kind, conversations, leftBehind }: Import,
+  { file, database }: ImportOrder,
+  isTaken: boolean,
+): string[] {
   if (conversations.length === 0)
-    return [`nothing is missing in ${database}`, ...(kind === 's2' ? [moveAway(file)] : [])]
+    return [`nothing is missing in ${database}`, ...(kind === 's2' ? [moveAway(file, leftBehind)] : [])]
   const messages = conversations.reduce((sum, plan) => sum + plan.messages.length, 0)
   const what = `${counted(messages, 'message')} of ${counted(conversations.length, 'conversation')}`
   if (!isTaken) return ['nothing was changed', `  next: s2 import ${file} --yes takes ${what} over into ${database}`]
@@ -84,12 +89,14 @@ function outcome({ kind, conversations }: Import, { file, database }: ImportOrde
     `${what} taken over into ${database}`,
     ...(renewed === undefined ? [] : [tokens]),
     kind === 's2'
-      ? moveAway(file)
+      ? moveAway(file, leftBehind)
       : `  next: start the other bridge with ${database}: agents of its live conversations go on with their tokens`,
   ]
 }
 
-function moveAway(file: string): string {
+function moveAway(file: string, leftBehind: readonly LeftBehind[]): string {
+  if (leftBehind.some(({ why }) => why !== HERE_ALREADY))
+    return `  next: move ${file} away, and keep it: what is left behind is nowhere else`
   return `  next: ${file} holds nothing that is not here: move it away`
 }
 

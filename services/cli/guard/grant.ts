@@ -4,7 +4,8 @@ import { rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
 import { GUARD_MODES, type GuardMode } from '#fleet/guard-rules.ts'
-import { publish, syncFolder } from '#spool/atomic-files.ts'
+import { syncPath } from '#runtime/durable-folder.ts'
+import { publish } from '#spool/atomic-files.ts'
 import { parseObject, readPlainFile } from '#spool/plain-file.ts'
 
 /** How long a code may wait to be redeemed, and a token may be used, milliseconds. */
@@ -66,7 +67,7 @@ export async function redeemCode(state: string, code: string, now: number): Prom
     return { token, grant: next }
   } finally {
     unlinkSync(taken)
-    await syncFolder(guardFolder(state)) // a code that was guessed at is not good again after a loss of power
+    await syncPath(guardFolder(state)) // a code that was guessed at is not good again after a loss of power
   }
 }
 
@@ -92,7 +93,7 @@ export async function liveGrant(state: string, now: number): Promise<Grant | nul
 export async function endGrant(state: string): Promise<boolean> {
   try {
     unlinkSync(grantFile(state))
-    await syncFolder(guardFolder(state))
+    await syncPath(guardFolder(state))
     return true
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false

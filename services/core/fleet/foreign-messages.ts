@@ -20,9 +20,9 @@ export function takeTaskMessage(
 }
 
 /**
- * Which of the tasks of one name a message is about: one that is held here rather than one that has moved, an open one rather
- * than one that has ended, and then the oldest. An acknowledgment is for one that waits, and a report for one that was begun.
- * Whoever withdraws a name withdraws all that are open.
+ * Which of the tasks of one name a message is about: an open one rather than one that has ended, one that is held here rather
+ * than one that has moved. Of several, an acknowledgment is for one that waits, and a report for one that was begun; then the
+ * oldest counts, and of those that have ended the newest. Whoever withdraws a name withdraws all that are open.
  */
 function tasksMeant(
   view: ForeignTaskView,

@@ -16,6 +16,13 @@ export function databaseIncident({ kind, message, next }: StoreTrouble): NewInci
   return { cause: causeOf(kind), kind: 'database', agent: null, summary }
 }
 
+/** How a trouble ended after `lasted`: not well, where another has taken its place. */
+export function outcomeOfTrouble(successor: StoreTrouble | null, lasted: string): string {
+  return successor === null
+    ? `the database can be written to again, after ${lasted}`
+    : `the database has another trouble, after ${lasted}: ${successor.message}`
+}
+
 /** Whether an incident says that the database cannot be written to now. */
 export function isStoreTrouble({ cause }: Pick<Incident, 'cause'>): boolean {
   return cause === causeOf('locked') || cause === causeOf('full')

@@ -152,9 +152,9 @@ export function readTaskMessage(text: string): TaskMessage | null {
 
 function readByMeaning(type: string, fields: Fields, task: string, epoch: number | null): TaskMessage | null {
   const meaning = meaningOfType(type)
+  if (meaning === null) return null
   if (meaning === 'accepted') return { type: 'acknowledgment', task, epoch }
-  if (meaning === null || typeof meaning === 'string')
-    return meaning === null ? null : statusUpdate(fields, task, epoch, meaning)
+  if (typeof meaning === 'string') return statusUpdate(fields, task, epoch, meaning)
   return readStatus(fields, task, epoch, meaning.withoutStatus)
 }
 

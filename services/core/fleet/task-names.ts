@@ -32,7 +32,9 @@ export function freeId(name: string, isTaken: (id: string) => boolean): string {
 
 /** Whether a message that calls a task so may mean the one of this id. */
 export function mayBeNamed(id: string, name: string): boolean {
-  return id === name || (id.startsWith(`${name}.`) && /^\d+$/.test(id.slice(name.length + 1)))
+  if (id === name) return true
+  const [ending] = /\.\d+$/.exec(id) ?? []
+  return ending !== undefined && withEnding(name, ending) === id
 }
 
 /** The name under which a task goes on in another conversation. */

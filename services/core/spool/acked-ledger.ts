@@ -3,7 +3,8 @@ import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Message } from '#fleet/message.ts'
-import { ensureFolder, publish, syncFolder } from './atomic-files.ts'
+import { syncPath } from '#runtime/durable-folder.ts'
+import { ensureFolder, publish } from './atomic-files.ts'
 import { readPlainFile } from './plain-file.ts'
 
 /** How many acked messages are remembered at least; twice as many at most. */
@@ -76,7 +77,7 @@ export class AckedLedger {
       // A line that a crash cut short must not join the next one.
       await file.appendFile(text)
       await file.sync()
-      if (stat.size === 0) await syncFolder(dirname(this.#path))
+      if (stat.size === 0) await syncPath(dirname(this.#path))
       return true
     } catch (error) {
       if (/^(ELOOP|ENXIO)$/.test((error as NodeJS.ErrnoException).code ?? '')) return false

@@ -2,7 +2,6 @@ import { randomBytes } from 'node:crypto'
 import {
   closeSync,
   fchmodSync,
-  fsync,
   lstatSync,
   mkdirSync,
   openSync,
@@ -11,9 +10,9 @@ import {
   unlinkSync,
   writeFileSync,
 } from 'node:fs'
-import { link, mkdir, rename, unlink } from 'node:fs/promises'
+import { link, rename, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import { promisify } from 'node:util'
+import { ensureDurableFolder, syncFile, syncPath } from '#runtime/durable-folder.ts'
 
 /**
  * Publishes a file whole: written beside its place under a name of its own, synced, renamed over, and the folder synced,
@@ -35,7 +34,7 @@ export async function publishInto(
   const draft = join(folder, `.${name}.${process.pid}.${randomBytes(4).toString('hex')}`)
   await writeSynced(draft, content, mode)
   await renameOrRemove(draft, join(folder, name))
-  await syncFolder(folder)
+  await syncPath(folder)
 }
 
 /**
@@ -55,11 +54,11 @@ export async function publishOnce(path: string, content: string | Uint8Array, mo
   } finally {
     await unlink(draft)
   }
-  await syncFolder(folder)
+  await syncPath(folder)
   return true
 }
 
-/** Creates a file and makes its content durable; its name is durable only after syncFolder. */
+/** Creates a file and makes its content durable; its name is durable only after syncPath. */
 export async function writeSynced(path: string, content: string | Uint8Array, mode = 0o600): Promise<void> {
   await writeAllSynced([{ path, content }], mode)
 }
@@ -77,7 +76,7 @@ export async function writeAllSynced(
     const written: { readonly path: string; readonly file: number }[] = []
     try {
       for (const { path, content } of some) written.push({ path, file: openWritten(path, content, mode) })
-      await Promise.all(written.map(({ file }) => sync(file)))
+      await Promise.all(written.map(({ file }) => syncFile(file)))
     } catch (error) {
       for (const { path } of [...files.slice(0, at), ...written]) tryUnlink(path)
       throw error
@@ -88,7 +87,6 @@ export async function writeAllSynced(
 }
 
 const SYNCED_AT_ONCE = 8
-const sync = promisify(fsync)
 
 /** A file with its content, open; gone again where that fails. */
 function openWritten(path: string, content: string | Uint8Array, mode: number): number {
@@ -122,36 +120,9 @@ export async function renameOrRemove(draft: string, path: string): Promise<void>
   }
 }
 
-/** Makes the folder's entries (new, renamed, removed names) durable. */
-export async function syncFolder(folder: string): Promise<void> {
-  const handle = openSync(folder, 'r')
-  try {
-    await sync(handle)
-  } finally {
-    closeSync(handle)
-  }
-}
-
-/** Folders that this process has made sure of. */
-const ensured = new Set<string>()
-
-/** Makes a folder with all above it that are missing, readable by its owner alone, and their names durable. */
+/** As ensureDurableFolder; in a folder that is shared with an agent's group it is shared as well. */
 export async function ensureFolder(folder: string): Promise<void> {
-  const first = isShared(dirname(folder)) ? makeShared(folder) : await mkdir(folder, { recursive: true, mode: 0o700 })
-  if (first !== undefined) {
-    for (let made = folder; made.length >= first.length; made = dirname(made)) await syncFolder(dirname(made))
-  }
-  if (!ensured.has(folder)) await syncAbove(first ?? folder)
-  ensured.add(folder)
-}
-
-/** What lies above may have been made by a life that was killed before it had synced the names of it. */
-async function syncAbove(folder: string): Promise<void> {
-  for (const above of [dirname(folder), dirname(dirname(folder))]) {
-    await syncFolder(above).catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EACCES') throw error // who may not read a folder has not made what is in it
-    })
-  }
+  await ensureDurableFolder(folder, isShared(dirname(folder)) ? makeShared : undefined)
 }
 
 /**

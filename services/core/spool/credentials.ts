@@ -4,7 +4,8 @@ import { readAuthority } from '#fleet/certificate-parser.ts'
 import { CREDENTIAL_FILE_MAX, type Credential, isPin } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { parseSession, type SessionId, type Side, sessionId } from '#fleet/session-id.ts'
-import { publish, syncFolder } from './atomic-files.ts'
+import { syncPath } from '#runtime/durable-folder.ts'
+import { publish } from './atomic-files.ts'
 import { diskError, invalid, parseObject, readPlainFile } from './plain-file.ts'
 
 /** What the credentials folder of a host holds. */
@@ -38,7 +39,7 @@ export async function removeCredential(state: string, session: SessionId): Promi
       if (error.code !== 'ENOENT') throw diskError(`removing the credential of ${session}`, error)
     })
   }
-  await syncFolder(credentialsFolder(state)).catch((error: NodeJS.ErrnoException) => {
+  await syncPath(credentialsFolder(state)).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== 'ENOENT') throw diskError(`removing the credential of ${session}`, error)
   })
 }

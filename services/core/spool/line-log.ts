@@ -1,7 +1,7 @@
 import { constants, lstatSync, renameSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { syncFolder } from './atomic-files.ts'
+import { syncPath } from '#runtime/durable-folder.ts'
 import { invalid } from './plain-file.ts'
 
 const { O_WRONLY, O_APPEND, O_CREAT, O_NOFOLLOW, O_NONBLOCK } = constants
@@ -18,7 +18,7 @@ export async function appendLine(path: string, line: string, bytesMax: number): 
   if (!found.isFile()) throw invalid('is no file')
   await file.appendFile(`${line}\n`)
   await file.sync()
-  if (found.size === 0) await syncFolder(dirname(path))
+  if (found.size === 0) await syncPath(dirname(path))
 }
 
 /** Where the lines lie that made room. */

@@ -14,7 +14,8 @@ import {
 } from 'node:fs'
 import { readdir, rmdir, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
-import { publishInto, syncFolder, writeAllSynced } from './atomic-files.ts'
+import { syncPath } from '#runtime/durable-folder.ts'
+import { publishInto, writeAllSynced } from './atomic-files.ts'
 import { invalid, type PlainFile, readPlainFile, readPlainFileSync } from './plain-file.ts'
 
 const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW } = constants
@@ -115,7 +116,7 @@ export class OwnFolder implements Disposable {
   }
 
   async sync(): Promise<void> {
-    await this.#doing(syncFolder(this.#held))
+    await this.#doing(syncPath(this.#held))
   }
 
   /**

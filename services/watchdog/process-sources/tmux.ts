@@ -1,8 +1,7 @@
-import { readFile } from 'node:fs/promises'
 import type { AgentProcess } from '#fleet/agent-processes.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { Clock } from '#runtime/clock.ts'
-import { type ProcessStat, readStat } from '#runtime/process-stat.ts'
+import { processStart, processStat } from '#runtime/process-stat.ts'
 import type { Env } from '#runtime/read-settings.ts'
 import { hasSucceeded, howItEnded, runCommand } from '#runtime/run-command.ts'
 import type { ProcessSource } from './read-source.ts'
@@ -84,7 +83,7 @@ export class TmuxSource implements ProcessSource {
     }
     for (const session of missing) {
       // the session ended with its server; what ran in it may live on
-      const isOver = session.server === answer?.server || (await haveAllEnded(session.panes))
+      const isOver = session.server === answer?.server || haveAllEnded(session.panes)
       const hasSuccessor = [...now.values()].some(({ agent }) => agent === session.agent)
       if (hasSuccessor && isOver) this.#known.delete(session.id)
       const restartable = answer !== null && isCommand(session.restart)
@@ -151,19 +150,19 @@ export class TmuxSource implements ProcessSource {
       const [first] = panes
       if (first === undefined) continue
       if (first['@s2_agent'] === '') foreign.add(id)
-      else sessions.push(await this.#session(id, first, panes))
+      else sessions.push(this.#session(id, first, panes))
     }
     const [first] = rows
     return first === undefined ? null : { server: `${first.pid}.${first.start_time}`, sessions, foreign }
   }
 
-  async #session(id: string, first: Row, rows: readonly Row[]): Promise<Session> {
+  #session(id: string, first: Row, rows: readonly Row[]): Session {
     const before = new Map(this.#known.get(id)?.panes.map((pane) => [pane.pid, pane.begun]))
-    const panes = rows.map(async (row): Promise<Pane> => {
+    const panes = rows.map((row): Pane => {
       const pid = Number(row.pane_pid)
       const isDead = row.pane_dead === '1'
-      const begun = before.get(pid) ?? (isDead ? null : await beginningOf(pid))
-      const exit = isDead ? await exitOf(row, begun) : ''
+      const begun = before.get(pid) ?? (isDead ? null : processStart(pid))
+      const exit = isDead ? exitOf(row, begun) : ''
       return { id: row.pane_id, pid, isDead, exit, begun }
     })
     return {
@@ -173,7 +172,7 @@ export class TmuxSource implements ProcessSource {
       agent: first['@s2_agent'],
       restart: first['@s2_restart'],
       path: first.session_path,
-      panes: await Promise.all(panes),
+      panes,
     }
   }
 
@@ -218,33 +217,19 @@ function processOf({ id, agent, name }: Session): Pick<AgentProcess, 'id' | 'age
 }
 
 /** Only processes that were seen alive count: where processes are hidden from the watchdog, all seem to be missing. */
-async function haveAllEnded(panes: readonly Pane[]): Promise<boolean> {
-  const ends = panes.map(
-    async ({ pid, begun, isDead }) => isDead || (begun !== null && (await beginningOf(pid)) !== begun),
-  )
-  return (await Promise.all(ends)).every((isOver) => isOver)
+function haveAllEnded(panes: readonly Pane[]): boolean {
+  return panes.every(({ pid, begun, isDead }) => isDead || (begun !== null && processStart(pid) !== begun))
 }
 
 /**
  * How a dead pane’s command ended. A server that missed the signal of its child’s death (tmux 3.3a does, on a busy machine)
  * leaves it a zombie and does not know, until another child of its ends.
  */
-async function exitOf({ pane_pid, pane_dead_status, pane_dead_signal }: Row, begun: string | null): Promise<string> {
+function exitOf({ pane_pid, pane_dead_status, pane_dead_signal }: Row, begun: string | null): string {
   if (pane_dead_status !== '') return `exit code ${pane_dead_status}`
   if (pane_dead_signal !== '') return `signal ${pane_dead_signal}`
-  const child = await statOf(Number(pane_pid))
+  const child = processStat(Number(pane_pid))
   if (child?.state !== 'Z' || child.startedAt !== begun || child.exitStatus === 0) return 'its command ended'
   const signal = child.exitStatus & 0x7f
   return signal === 0 ? `exit code ${child.exitStatus >> 8}` : `signal ${signal}`
-}
-
-/** Null where there is no such process, or it is hidden from the watchdog. A zombie has ended. */
-async function beginningOf(pid: number): Promise<string | null> {
-  const stat = await statOf(pid)
-  return stat === null || stat.state === 'Z' ? null : stat.startedAt
-}
-
-async function statOf(pid: number): Promise<ProcessStat | null> {
-  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => null)
-  return stat === null ? null : readStat(stat)
 }

@@ -16,12 +16,19 @@ test('an id that is free is found, whichever are taken, and says the name', () =
       const id = freeId(wanted, (each) => taken.has(each))
       assert.ok(!taken.has(id))
       assert.match(id, TASK_ID)
-      if (wanted.length < 60) assert.ok(mayBeNamed(id, wanted))
+      assert.ok(mayBeNamed(id, wanted))
     }),
   )
   assert.equal(
     freeId('T', (id) => id === 'T'),
     'T.2',
+  )
+  const longest = 'T'.repeat(64)
+  assert.ok(
+    mayBeNamed(
+      freeId(longest, (id) => id === longest),
+      longest,
+    ),
   )
   assert.equal(mayBeNamed('T.x', 'T'), false)
   assert.equal(mayBeNamed('T2', 'T'), false)

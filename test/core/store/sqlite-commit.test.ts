@@ -275,7 +275,7 @@ test('a locked database names who holds it, a stopped one as stopped, and refuse
   assert.deepEqual(await store.incidents({ open: true }), [])
   await until('the incident is kept', async () => (await store.incidents({ open: false })).length === 1)
   const [kept] = await store.incidents({ open: false })
-  assert.match(kept?.outcome ?? '', /^it can be written to again, after /)
+  assert.match(kept?.outcome ?? '', /^the database can be written to again, after /)
   assert.ok((kept?.openedAt ?? 0) < (kept?.closedAt ?? 0))
   await verifyChain(store)
 })

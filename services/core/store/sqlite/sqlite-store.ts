@@ -14,7 +14,7 @@ import {
 } from '#fleet/message.ts'
 import { conversationOf, parseSession, type SessionId, sessionId } from '#fleet/session-id.ts'
 import { Speakers } from '#fleet/speakers.ts'
-import { databaseIncident, presentIncident, type StoreTrouble } from '#fleet/store-trouble.ts'
+import { databaseIncident, outcomeOfTrouble, presentIncident, type StoreTrouble } from '#fleet/store-trouble.ts'
 import type { Report, Task } from '#fleet/task.ts'
 import { type AgentVerdict, verdictsAct } from '#fleet/verdict.ts'
 import type { Admission, Worker } from '#fleet/worker.ts'
@@ -304,7 +304,7 @@ class SqliteStore implements Omit<Store, TableVerb>, TablesAccess {
     if (before?.message === this.#trouble?.message) return
     this.#parts.onTrouble?.(this.#trouble)
     if (before === null || before.kind === this.#trouble?.kind) return
-    const outcome = `it can be written to again, after ${roughDuration(this.#parts.clock.wall() - before.since)}`
+    const outcome = outcomeOfTrouble(this.#trouble, roughDuration(this.#parts.clock.wall() - before.since))
     const kept = this.write(({ incidents }) => incidents.noteEnded(databaseIncident(before), before.since, outcome))
     kept.catch((error: unknown) => this.#parts.log.warn('trouble of the database not kept', { error }))
   }

@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { gunzip, gzip } from 'node:zlib'
 import { S2Error } from '#fleet/errors.ts'
-import { makeFolder, sync } from '../backup/copy-database.ts'
+import { ensureDurableFolder, syncPath } from '#runtime/durable-folder.ts'
 
 /** What a segment holds, and between which numbers. */
 export interface SegmentRange {
@@ -54,16 +54,16 @@ export async function writeSegment(
   const digest = hash('sha256', text, 'hex')
   const file = `${range.kind}-${String(range.first).padStart(12, '0')}-${range.last}-${digest.slice(0, 12)}.jsonl.gz`
   const path = join(folder, file)
-  await makeFolder(folder)
+  await ensureDurableFolder(folder)
   const draft = `${path}.draft-${process.pid}`
   try {
     await writeFile(draft, await zip(text), { mode: 0o600 })
-    await sync(draft)
+    await syncPath(draft)
     await rename(draft, path)
   } finally {
     rmSync(draft, { force: true })
   }
-  await sync(folder)
+  await syncPath(folder)
   return { file, digest }
 }
 

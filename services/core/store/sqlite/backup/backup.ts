@@ -1,8 +1,9 @@
 import { chmodSync, readdirSync, renameSync, rmSync, statSync, unlinkSync } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
+import { ensureDurableFolder, syncPath } from '#runtime/durable-folder.ts'
 import { databasePathOf, identify } from '../file/database-path.ts'
-import { type CopyParts, copyDatabase, makeFolder, removeLeftDrafts, sync } from './copy-database.ts'
+import { type CopyParts, copyDatabase, removeLeftDrafts } from './copy-database.ts'
 import { checkFile, checkPages, type IntegrityReport } from './integrity-check.ts'
 
 export interface BackupOrder {
@@ -54,7 +55,7 @@ export async function makeBackup(order: BackupOrder, parts: CopyParts): Promise<
   const beats = order.beats === 'too' && identify(liveness) !== null ? beatsBeside(path) : null
   if (beats !== null) await copyAs(beats, liveness, checkPages, parts)
   const proof = await copyAs(path, database, checkFile, parts)
-  await sync(folder)
+  await syncPath(folder)
   const made = { path, madeAt, bytes: statSync(path).size, beats }
   return { ...made, proof, removed: await removeOld(order, made, parts.clock.wall()) }
 }
@@ -88,7 +89,7 @@ async function copyAs<T>(path: string, from: string, check: (draft: string) => T
   try {
     await copyDatabase(from, draft, parts)
     const proof = checkCopy(draft, from, check)
-    await sync(draft)
+    await syncPath(draft)
     renameSync(draft, path)
     return proof
   } catch (error) {
@@ -124,7 +125,7 @@ async function removeOld({ database, folder, keep, keepForMs }: BackupOrder, mad
       cause: error,
     })
   }
-  if (removed.length > 0) await sync(folder)
+  if (removed.length > 0) await syncPath(folder)
   return removed
 }
 
@@ -132,7 +133,7 @@ async function removeOld({ database, folder, keep, keepForMs }: BackupOrder, mad
 async function openFolder(folder: string, now: number): Promise<string> {
   const path = resolve(folder)
   try {
-    await makeFolder(path)
+    await ensureDurableFolder(path)
     chmodSync(path, 0o700)
     removeLeftDrafts(path, /\.draft(-journal)?$/, now)
   } catch (error) {

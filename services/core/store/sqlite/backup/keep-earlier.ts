@@ -2,7 +2,9 @@ import { renameSync, rmSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
-import { copyDatabase, roomIn, sync } from './copy-database.ts'
+import { syncPath } from '#runtime/durable-folder.ts'
+import { roomIn } from '../file/disk-room.ts'
+import { copyDatabase } from './copy-database.ts'
 
 /** Where the database lies as an earlier version of S2 left it. There is one of each schema: a later one takes its place. */
 export function earlierPath(path: string, schema: number): string {
@@ -23,9 +25,9 @@ export async function keepEarlier(
   try {
     rmSync(draft, { force: true }) // of one who was ended while it copied: nobody else copies now
     await copyDatabase(path, draft, { clock, chance, roomIn })
-    await sync(draft)
+    await syncPath(draft)
     renameSync(draft, kept)
-    await sync(dirname(kept))
+    await syncPath(dirname(kept))
     return kept
   } catch (error) {
     if (error instanceof S2Error) throw error

@@ -4,6 +4,7 @@ import type { AuditedAct } from '#fleet/audit.ts'
 import type { RestoreSigner } from '#fleet/audit-restore.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { Clock } from '#runtime/clock.ts'
+import { syncPath } from '#runtime/durable-folder.ts'
 import { SqliteConnection } from '../file/connection.ts'
 import { type DatabasePath, identify, isSameFile, makeDatabasePath } from '../file/database-path.ts'
 import { inspectSchema, migrate } from '../file/schema.ts'
@@ -11,7 +12,7 @@ import { isDamage, refusalOf } from '../file/sqlite-errors.ts'
 import { AuditChainTable, headOf, storeIdOf } from '../tables/audit-chain.ts'
 import { madeAtOf, stampOf } from './backup.ts'
 import { carryOver, hasTable, type Loss } from './carry-over-counters.ts'
-import { type CopyParts, copyDatabase, removeLeftDrafts, sync } from './copy-database.ts'
+import { type CopyParts, copyDatabase, removeLeftDrafts } from './copy-database.ts'
 import { type ExclusiveDatabase, openExclusively } from './exclusive-open.ts'
 import { checkIntegrity, demandFinished, type IntegrityReport } from './integrity-check.ts'
 
@@ -75,13 +76,13 @@ async function takePlace(
   const loss = makeReady(draft, former, order, parts)
   const proof = checkRestored(draft, order.backup)
   takeOwnership(draft, path)
-  await sync(draft)
+  await syncPath(draft)
   // Beats and verdicts of another time are wrong now, and new ones come within seconds.
   beats?.discard()
   if (kept !== null) former?.keepAs(kept)
-  await sync(folder) // before the former one loses its place: the names of two files come in no order
+  await syncPath(folder) // before the former one loses its place: the names of two files come in no order
   renameSync(draft, path)
-  await sync(folder)
+  await syncPath(folder)
   return { database: path, kept, loss, proof }
 }
 

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { textHead } from '#fleet/cut-text.ts'
 import { redact } from '#fleet/redact.ts'
-import { readStat } from '#runtime/process-stat.ts'
+import { processStat } from '#runtime/process-stat.ts'
 import { type FileIdentity, identify } from './database-path.ts'
 
 /** A process that holds a lock on a file of a database. */
@@ -124,9 +124,5 @@ function nameOf(path: string | undefined): string {
 }
 
 function isStopped(pid: number): boolean {
-  try {
-    return ['T', 't'].includes(readStat(readFileSync(`/proc/${pid}/stat`, 'utf8')).state)
-  } catch {
-    return false
-  }
+  return ['T', 't'].includes(processStat(pid)?.state ?? '')
 }

@@ -33,6 +33,9 @@ export interface LeftBehind {
   readonly count: number
 }
 
+/** Why a message is left behind of which nothing is lost with the file. */
+export const HERE_ALREADY = 'here already'
+
 export interface Import {
   readonly kind: SourceKind
   readonly conversations: readonly ConversationPlan[]
@@ -136,7 +139,7 @@ function planAll(source: SourceFile, present: Present, now: number): Import {
     const messages = readable(source.messages(conversation), left)
     const plan = planConversation(conversation, messages, source.kind, present, now)
     left.add('message', 'read, and about no open task', plan.settled)
-    left.add('message', 'here already', plan.present)
+    left.add('message', HERE_ALREADY, plan.present)
     if (isTaken(plan)) plans.push(plan)
     else if (plan.here === null) left.add('conversation', 'ended, with nothing unread or open')
   }

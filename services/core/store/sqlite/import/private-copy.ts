@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
 import { Pauses } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
+import { demandRoom, fullByCopy } from '../file/disk-room.ts'
 
 export interface PrivateCopyParts {
   readonly clock: Clock
@@ -17,7 +18,6 @@ const TRY_MAX_MS = 10_000
 const PAUSES = { firstMs: 20, mostMs: 500 }
 /** Copies that are older were left by a process that was killed. */
 const LEFT_MS = 3_600_000
-const SPARE_BYTES = 16 * 1024 * 1024
 /** The header of a write-ahead log has numbers that change whenever the log is begun anew. */
 const LOG_HEADER_BYTES = 32
 
@@ -37,10 +37,10 @@ export class PrivateCopy implements AsyncDisposable {
 
   static async of(original: string, state: string, parts: PrivateCopyParts): Promise<PrivateCopy> {
     demandFile(original)
-    const folder = await makeFolder(state, parts.clock.wall())
+    const folder = await makeCopyFolder(state, parts.clock.wall())
     const copy = new PrivateCopy(folder)
     try {
-      demandRoom(original, state, parts)
+      demandRoom({ original, bytes: sizeOf(original), folder: state, setting: 'S2_STATE' }, parts.roomIn(state))
       await copyAtRest(original, copy.path, parts)
     } catch (error) {
       await copy[Symbol.asyncDispose]()
@@ -113,7 +113,7 @@ function demandFile(path: string): void {
   throw new S2Error('not_found', `there is no file ${path}`, { next: 'name the file of a database' })
 }
 
-async function makeFolder(state: string, now: number): Promise<string> {
+async function makeCopyFolder(state: string, now: number): Promise<string> {
   try {
     await mkdir(state, { recursive: true, mode: 0o700 })
     removeLeft(state, now)
@@ -126,17 +126,11 @@ async function makeFolder(state: string, now: number): Promise<string> {
   }
 }
 
-function demandRoom(original: string, state: string, { roomIn }: PrivateCopyParts): void {
-  const bytes = ['', '-journal', '-wal'].reduce(
+function sizeOf(original: string): number {
+  return ['', '-journal', '-wal'].reduce(
     (sum, suffix) => sum + (statSync(original + suffix, { throwIfNoEntry: false })?.size ?? 0),
-    SPARE_BYTES,
+    0,
   )
-  const room = roomIn(state)
-  if (bytes <= room) return
-  const [wanted, found] = [bytes, room].map((each) => `${Math.ceil(each / 1_000_000)} MB`)
-  throw new S2Error('unavailable', `a copy of ${original} wants ${wanted} free in ${state}, where ${found} are`, {
-    next: 'make room there, or name a folder on another disk (S2_STATE); nothing was changed',
-  })
 }
 
 function removeLeft(state: string, now: number): void {
@@ -157,12 +151,7 @@ function busy(path: string): S2Error {
 
 function refusalOf(error: unknown, path: string, state: string): unknown {
   const { code } = error as NodeJS.ErrnoException
-  if (code === 'ENOSPC' || code === 'EDQUOT') {
-    return new S2Error('unavailable', `the disk that holds ${state} is full`, {
-      next: 'make room there, or name a folder on another disk (S2_STATE); nothing was changed',
-      cause: error,
-    })
-  }
+  if (code === 'ENOSPC' || code === 'EDQUOT') return fullByCopy({ folder: state, setting: 'S2_STATE' }, error)
   if (code === 'EACCES' || code === 'EPERM') {
     return new S2Error('forbidden', `${path} may not be read by this user`, {
       next: 'let this user read it and the files beside it, or copy them (with -wal and -journal) to where it may',

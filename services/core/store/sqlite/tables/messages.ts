@@ -38,6 +38,9 @@ interface MessageRow {
   readonly state: 'delivered' | 'leased' | null
 }
 
+/** The highest id that JavaScript can count to. A foreign writer may choose higher ones: those rows are passed over. */
+export const ID_MAX = Number.MAX_SAFE_INTEGER
+
 const SELECT = `
   SELECT m.id, m.conversation_id, m.from_session, m.to_session, m.message, m.metadata, m.timestamp, m.read, d.state
   FROM messages m LEFT JOIN s2_deliveries d ON d.message = m.id`
@@ -47,18 +50,15 @@ const INSERT = `
     VALUES (?, ?, ?, ?, ?, ?, ?)`
 const INSERT_SEND = 'INSERT INTO s2_sends (sender, key, draft, message) VALUES (?, ?, ?, ?)'
 
-/** Whether a text is one is written before it, so that none is read. */
+/** SQLite keeps the type of a value apart from it, so that no text is read for this. */
 const WAITING = `
   SELECT m.id, m.from_session, m.timestamp, d.state
   FROM messages m LEFT JOIN s2_deliveries d ON d.message = m.id
-  WHERE m.conversation_id = ? AND m.to_session = ? AND m.read = 0 AND m.id > ? AND m.id <= ${Number.MAX_SAFE_INTEGER}
+  WHERE m.conversation_id = ? AND m.to_session = ? AND m.read = 0 AND m.id > ? AND m.id <= ${ID_MAX}
     AND m.from_session IN ('a', 'b') AND typeof(m.message) = 'text'
   ORDER BY m.id LIMIT +?`
 
-/** The highest id that JavaScript can count to. A foreign writer may choose higher ones: those rows are passed over. */
-export const ID_MAX = Number.MAX_SAFE_INTEGER
-
-// as constants: a text that is made anew is hashed anew to find its statement, before every message that is pushed
+// Constants, since a text that is made anew is hashed anew to find its statement, before every message that is pushed
 const ALL = `${SELECT} WHERE m.id > ? AND m.id <= ${ID_MAX} ORDER BY m.id LIMIT +?`
 const UNACKED = `${SELECT} WHERE m.conversation_id = ? AND m.to_session = ? AND m.read = 0 AND m.id > ? AND m.id <= ${ID_MAX}
   ORDER BY m.id LIMIT +?`
