@@ -87,6 +87,11 @@ export class DatabaseWriter implements Disposable {
     this.#tryWriting()
   }
 
+  /** What is in the log and no checkpoint has moved into the file yet, bytes. */
+  unmovedLogBytes(): number {
+    return this.#checkpoints.unmovedBytes()
+  }
+
   /** The database cannot be written to at present. */
   get isHindered(): boolean {
     return this.groupCommit.lock.since !== null || this.groupCommit.fullSince !== null

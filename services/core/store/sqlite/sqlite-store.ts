@@ -37,6 +37,7 @@ import { HeldRenewals } from './held-renewals.ts'
 import { Beats } from './liveness/beats.ts'
 import { LivenessFile } from './liveness/liveness-file.ts'
 import { Verdicts } from './liveness/verdicts.ts'
+import { LogWarning } from './log-warning.ts'
 import { ForeignTaskMessages } from './python/foreign-task-messages.ts'
 import { PythonBridgeSync } from './python/python-bridge-sync.ts'
 import type { PythonReaders } from './python/python-readers.ts'
@@ -135,6 +136,7 @@ class SqliteStore implements Omit<Store, TableVerb>, TablesAccess {
   readonly #foreignRows: ForeignRowSealer | null
   readonly #retention: Retention | null
   readonly #renewals: HeldRenewals | null
+  readonly #logWarning: LogWarning | null
   /** Hints reach this process alone: hosts are linked to the bridge, and so is the store that hints. */
   readonly #hints = new HintChannel()
   readonly #closing = new AbortController()
@@ -177,6 +179,7 @@ class SqliteStore implements Omit<Store, TableVerb>, TablesAccess {
     this.#foreignRows = this.#writer === null ? null : new ForeignRowSealer(this.#writer, clock)
     this.#retention = this.#writer === null ? null : new Retention(databasePath, this.#writer)
     this.#renewals = this.#writer === null ? null : new HeldRenewals(this.#writer)
+    this.#logWarning = this.#writer === null ? null : new LogWarning(path, this.#writer, parts)
   }
 
   async conversations(): Promise<Conversation[]> {
@@ -291,6 +294,7 @@ class SqliteStore implements Omit<Store, TableVerb>, TablesAccess {
     if (refusal !== null) throw refusal
     writer.tend()
     this.#noteTrouble(writer)
+    this.#logWarning?.look()
     await this.#beats.tick(this.#trouble)
     await this.#renewals?.write()
     await this.ask(({ conversations }) => conversations.reloadStep())
@@ -330,6 +334,7 @@ class SqliteStore implements Omit<Store, TableVerb>, TablesAccess {
   }
 
   async #takeForeign(): Promise<number> {
+    await this.#logWarning?.tell()
     await this.#foreignRows?.tend()
     return (await this.#pythonAgents?.tend()) ?? ROUND_MS
   }

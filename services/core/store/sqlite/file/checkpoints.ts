@@ -51,6 +51,11 @@ export class Checkpoints {
     void this.#run()
   }
 
+  /** What is in the log and could not be moved into the file, bytes. A log file that is small is not looked into. */
+  unmovedBytes(): number {
+    return this.#isSmall() ? 0 : this.#pagesWaiting() * Number(this.#connection.pragma('page_size'))
+  }
+
   async #run(): Promise<void> {
     try {
       for (let tries = 0; tries < TRIES_MAX; ) {
