@@ -255,6 +255,8 @@ export interface StoreParts {
   readonly onTrouble?: (trouble: StoreTrouble | null) => void
   /** Something is not well with the store and nothing is refused for it, or it is well again (null). */
   readonly onWarning?: (kind: StoreWarning['kind'], warning: StoreWarning | null) => void
+  /** How rows of foreign writers that nobody can read are told: each as it is found, or their sum when the store is closed. */
+  readonly malformedRows?: 'each' | 'sum'
   /** Opening the store begins something that blocks the whole process for at most so long. */
   readonly onLong?: (what: string, atMostMs: number) => void
 }

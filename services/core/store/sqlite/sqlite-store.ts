@@ -136,6 +136,7 @@ class SqliteStore implements Omit<Store, TableVerb>, TablesAccess {
   readonly #foreignRows: ForeignRowSealer | null
   readonly #retention: Retention | null
   readonly #renewals: HeldRenewals | null
+  readonly #malformed: MalformedRows
   readonly #logWarning: LogWarning | null
   /** Hints reach this process alone: hosts are linked to the bridge, and so is the store that hints. */
   readonly #hints = new HintChannel()
@@ -156,6 +157,7 @@ class SqliteStore implements Omit<Store, TableVerb>, TablesAccess {
     this.#databasePath = databasePath
     this.#parts = parts
     this.#source = source
+    this.#malformed = malformed
     this.#tail = new NewMessageNotifier(source, (tail) =>
       watchCommits(
         path,
@@ -360,6 +362,7 @@ class SqliteStore implements Omit<Store, TableVerb>, TablesAccess {
     this.#writer?.[Symbol.dispose]()
     await this.#source.settle()
     this.#source[Symbol.dispose]()
+    this.#malformed.sumUp()
   }
 
   ask<T>(question: (tables: Tables) => T): Promise<T> {

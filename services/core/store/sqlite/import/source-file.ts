@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto'
+import { roleHead } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { isConversationId, isObserver, type Side } from '#fleet/session-id.ts'
 import { SqliteConnection } from '../file/connection.ts'
@@ -311,8 +312,8 @@ function conversationOf(row: Row): SourceConversation | null {
   return {
     id,
     roles: {
-      a: typeof role_a === 'string' ? role_a : 'orchestrator',
-      b: typeof role_b === 'string' ? role_b : 'worker',
+      a: typeof role_a === 'string' ? roleHead(role_a) : 'orchestrator',
+      b: typeof role_b === 'string' ? roleHead(role_b) : 'worker',
     },
     agents: typeof agent_a === 'string' && typeof agent_b === 'string' ? { a: agent_a, b: agent_b } : null,
     tokens: isToken(token_a) && isToken(token_b) ? { a: token_a, b: token_b } : null,
