@@ -63,11 +63,12 @@ test('health, status and an alert name who holds the database; leases and beats 
   context.diagnostic(`people are told after ${took()}`)
 
   const status = await new Promise<{ code: number | null; said: string }>((resolve) => {
-    const cli = new Program(mainOf('cli'), env, ['status'])
+    const cli = new Program(mainOf('cli'), { ...env, S2_STORE: `sqlite:${ground.path}` }, ['status'])
     void cli.ended.then(({ code }) => resolve({ code, said: cli.said }))
   })
   assert.equal(status.code, 1)
   assert.match(status.said, who)
+  assert.match(status.said, /^w1 /m, 'what is read needs no lock')
   const report = { task: 't1', epoch: 1, state: 'in_progress', progress: 'under the lock', result: null } as const
   assert.equal((await store.report(holder, report)).progress, 'under the lock')
   await store.beat([{ session: holder, host: 'h', incarnation: 'i', seq: 1, work: 0 }])
