@@ -88,8 +88,8 @@ export class DatabaseWriter implements Disposable {
     this.#tryWriting()
   }
 
-  /** What is in the log and no checkpoint has moved into the file yet, bytes. */
-  unmovedLogBytes(): number {
+  /** What is in the log and no checkpoint has moved into the file yet, bytes; null where nobody can say. */
+  unmovedLogBytes(): number | null {
     return this.#checkpoints.unmovedBytes()
   }
 

@@ -28,6 +28,7 @@ export class LogWarning {
 
   look(): void {
     const bytes = this.#writer.unmovedLogBytes()
+    if (bytes === null) return
     if (this.#warning === null ? bytes <= GROWN_BYTES : bytes > SHRUNK_BYTES) return
     this.#warning = this.#warning === null ? this.#describe(bytes) : null
     this.#onWarning('log', this.#warning)

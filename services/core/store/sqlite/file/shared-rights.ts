@@ -85,8 +85,13 @@ export function isOpenToAll(path: string): boolean {
   }
 }
 
+/** No right at all where there is no file, or none that this user may see. */
 function modeOf(path: string): number {
-  return statSync(path, { throwIfNoEntry: false })?.mode ?? 0
+  try {
+    return statSync(path).mode
+  } catch {
+    return 0
+  }
 }
 
 /** The refusal of a folder in which SQLite could not keep its files. */
