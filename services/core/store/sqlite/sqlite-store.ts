@@ -2,7 +2,7 @@ import { statSync } from 'node:fs'
 import type { Beat, ObservedBeats } from '#fleet/beat.ts'
 import type { Conversation } from '#fleet/conversation.ts'
 import { isPassing, S2Error } from '#fleet/errors.ts'
-import type { Incident } from '#fleet/incident.ts'
+import type { Incident, NewIncident } from '#fleet/incident.ts'
 import {
   checkSend,
   cleanDraft,
@@ -146,6 +146,7 @@ class SqliteStore implements Omit<Store, TableVerb>, TablesAccess {
   readonly #closing = new AbortController()
   #foreignRound: Promise<number> | undefined
   #trouble: StoreTrouble | null = null
+  readonly #endedTroubles: { readonly incident: NewIncident; readonly since: number; readonly outcome: string }[] = []
 
   constructor(
     databasePath: DatabasePath,
@@ -314,9 +315,19 @@ class SqliteStore implements Omit<Store, TableVerb>, TablesAccess {
     this.#trouble = writer.trouble()
     if (before?.message === this.#trouble?.message) return
     this.#parts.onTrouble?.(this.#trouble)
-    if (before === null || before.kind === this.#trouble?.kind) return
-    const outcome = outcomeOfTrouble(this.#trouble, roughDuration(this.#parts.clock.wall() - before.since))
-    const kept = this.write(({ incidents }) => incidents.noteEnded(databaseIncident(before), before.since, outcome))
+    if (before !== null && before.kind !== this.#trouble?.kind) {
+      const outcome = outcomeOfTrouble(this.#trouble, roughDuration(this.#parts.clock.wall() - before.since))
+      this.#endedTroubles.push({ incident: databaseIncident(before), since: before.since, outcome })
+    }
+    if (this.#trouble === null) this.#keepEndedTroubles()
+  }
+
+  /** One trouble may have followed another: while either lasts nothing can be written. */
+  #keepEndedTroubles(): void {
+    const ended = this.#endedTroubles.splice(0)
+    const kept = this.write(({ incidents }) => {
+      for (const { incident, since, outcome } of ended) incidents.noteEnded(incident, since, outcome)
+    })
     kept.catch((error: unknown) => this.#parts.log.warn('trouble of the database not kept', { error }))
   }
 
