@@ -84,14 +84,16 @@ async function openForWriting(
     await retry(() => prepare(connection, 'FULL', 'make'))
     await retry(() => connection.begin())
     await bringUpToDate(connection, path, parts, tellLong)
-    const files = new DatabaseFiles(path, main)
+    const files = new DatabaseFiles(path, main, { keepsPages: true })
     // a checkpoint that a process left half done would hide later changes of the file, and so would a log that was read anew
     if (files.isCheckpointUnderWay()) await retry(() => connection.get('PRAGMA wal_checkpoint(PASSIVE)'))
     const tables = openTables(connection, main, parts.clock, malformed, pythonReaders)
     if (isNew) parts.log.info('database made', { database: path })
     return guardedTables(tables, new FileGuard(path, files, connection, parts, 'write'))
   } catch (error) {
-    connection[Symbol.dispose]()
+    if (connection.hasMetDamage)
+      connection.abandon() // a close would write the log into the file, whatever is wrong with it
+    else connection[Symbol.dispose]()
     throw error
   }
 }
