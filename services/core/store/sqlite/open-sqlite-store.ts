@@ -1,7 +1,7 @@
 import { chmodSync, statSync } from 'node:fs'
 import { S2Error } from '#fleet/errors.ts'
 import type { Store, StoreParts } from '../store.ts'
-import { heldBeside } from './backup/held-copy.ts'
+import { heldBeside, setLogAside } from './backup/held-copy.ts'
 import { keepEarlier } from './backup/keep-earlier.ts'
 import { ReopeningReader } from './changes/reopening-reader.ts'
 import { LOCK_WAIT_MS } from './database-writer.ts'
@@ -70,6 +70,7 @@ async function openForWriting(
   const [held] = isNew ? heldBeside(path) : []
   if (held !== undefined) throw lostDatabase(path, held)
   if (isNew && logBytes(path) > 0) throw orphanedLog(path)
+  if (!isNew) await tellOfDoomedLog(path, parts)
   const retry = <T>(act: () => T): Promise<T> => waitingForLock(act, path, { ...parts, boundMs: LOCK_WAIT_MS })
   const connection = await retry(() => new SqliteConnection(path, { create: true }))
   try {
@@ -135,6 +136,19 @@ async function bringUpToDate(
     connection.rollback()
     throw refusalOf(error, path)
   }
+}
+
+/** Keeps a copy of a log that SQLite is about to throw away, and tells of it. */
+async function tellOfDoomedLog(path: string, { clock, log }: StoreParts): Promise<void> {
+  const kept = await setLogAside(path, clock).catch((error: unknown) => {
+    throw refusalOf(error, path)
+  })
+  if (kept === null) return
+  log.error('log of the database set aside', {
+    path,
+    log: kept,
+    next: `${path}-wal was written over while nobody looked, and what was sent last may be missing; then move ${kept} away`,
+  })
 }
 
 /** The refusal of a log without its database: SQLite would throw it away, and with it what was committed last. */

@@ -20,7 +20,8 @@ import { basename, dirname, join } from 'node:path'
 import type { Clock } from '#runtime/clock.ts'
 import { SqliteConnection } from '../file/connection.ts'
 import { type DatabaseFiles, descriptorOf, type FileDoubt } from '../file/database-files.ts'
-import { type FileIdentity, identify, identityOf, isSameFile } from '../file/database-path.ts'
+import { type FileIdentity, identify, identityOf, isSameFile, logBytes } from '../file/database-path.ts'
+import { isLogReadable } from '../file/log-header.ts'
 import { isBusy, refusalOf } from '../file/sqlite-errors.ts'
 import { yieldToEvents } from '../file/yield-to-events.ts'
 import { stampOf } from './backup.ts'
@@ -28,6 +29,8 @@ import { removeLeftDrafts } from './copy-database.ts'
 
 /** Time for a program that writes over the files to come to its end, milliseconds. */
 const WRITTEN_MS = 250
+/** A log that is no longer holds no frame, bytes. */
+const LOG_HEADER = 32
 const COPY_BYTES = 1024 * 1024
 
 /** What became of the content of a database whose files were taken away or written over while it was open. */
@@ -89,10 +92,36 @@ function isOfLogAlone(doubt: FileDoubt): boolean {
  * log that was written over each program has what it saw of it.
  */
 function endingOf(doubt: FileDoubt, { main, log, logContent }: DatabaseFiles, clock: Clock): string {
-  const { inode, bornAt } = log ?? main
-  const hasBirth = bornAt > 0 // some file systems keep none, and file numbers come again
-  const ending = `held-${stampOf(hasBirth ? bornAt : clock.wall())}-${inode}`
+  const ending = endingOfFile(log ?? main, clock)
   return isOfLogAlone(doubt) ? `${ending}-${logContent?.frames ?? 0}` : ending
+}
+
+function endingOfFile({ inode, bornAt }: FileIdentity, clock: Clock): string {
+  const hasBirth = bornAt > 0 // some file systems keep none, and file numbers come again
+  return `held-${stampOf(hasBirth ? bornAt : clock.wall())}-${inode}`
+}
+
+/**
+ * Copies the log of a database that is to be opened where SQLite would throw it away, for what was committed last may be in it.
+ * Answers the name of the copy; null where there is nothing to be copied, or a program did so when it was written over.
+ */
+export async function setLogAside(path: string, clock: Clock): Promise<string | null> {
+  if (logBytes(path) <= LOG_HEADER) return null
+  const descriptor = openSync(`${path}-wal`, 'r')
+  try {
+    if (isLogReadable(descriptor)) return null
+    await clock.sleep(WRITTEN_MS) // another process may be in the middle of beginning it anew
+    if (isLogReadable(descriptor) || fstatSync(descriptor).size <= LOG_HEADER) return null
+    const ending = endingOfFile(identityOf(fstatSync(descriptor)), clock)
+    const isKept = heldBeside(path).some((each) => each.includes(`.${ending}`))
+    if (isKept) return null
+    const kept = `${path}-wal.${ending}`
+    copyLog(descriptor, kept)
+    syncNow(dirname(path))
+    return kept
+  } finally {
+    closeSync(descriptor)
+  }
 }
 
 /** Null where another log has the name by now, or where another program of S2 set this one aside. */
@@ -227,7 +256,12 @@ async function copyAll(
  * Over a main file that is as it was goes what was seen in the log. Where an earlier state was put back, it is the state of
  * which the log that was seen is the continuation, or nearly so: the check tells.
  */
-async function fill(draft: string, doubt: FileDoubt, files: DatabaseFiles, connection: SqliteConnection): Promise<void> {
+async function fill(
+  draft: string,
+  doubt: FileDoubt,
+  files: DatabaseFiles,
+  connection: SqliteConnection,
+): Promise<void> {
   if (doubt === 'log_overwritten' && files.logContent?.hasPages === true) await copyMain(files.main, draft)
   else await copyByConnection(draft, connection)
   if (!isOfLogAlone(doubt)) return

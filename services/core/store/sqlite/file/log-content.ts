@@ -85,7 +85,8 @@ export class LogContent {
   /** Writes the pages that were seen over those of a copy of the database. */
   writeOver(descriptor: number): void {
     if (this.#pages === null || this.#pages.size === 0) return
-    for (const [page, content] of this.#pages) writeSync(descriptor, content, 0, content.length, (page - 1) * this.#pageSize)
+    for (const [page, content] of this.#pages)
+      writeSync(descriptor, content, 0, content.length, (page - 1) * this.#pageSize)
     ftruncateSync(descriptor, this.#pageCount * this.#pageSize)
   }
 
