@@ -1,6 +1,6 @@
 import { S2Error } from '#fleet/errors.ts'
 import type { StoreParts } from '../store.ts'
-import { type Held, keepHeld, type PutBackLog } from './backup/held-copy.ts'
+import { type Held, isOfLogAlone, keepHeld, type PutBackLog } from './backup/held-copy.ts'
 import type { SqliteConnection } from './file/connection.ts'
 import type { DatabaseFiles, FileDoubt } from './file/database-files.ts'
 
@@ -101,21 +101,19 @@ export class FileGuard implements Disposable {
     this.#parts.log.error('database files changed by others', { path: this.#path, doubt })
     await null // a transaction of the group commit may be open at this instant
     const held = await this.#hold(doubt)
-    this.#putBack = held.putBack
-    if (held.putBack !== null) process.prependOnceListener('exit', () => this.#putBack?.stay())
+    this.#putBack = held === 'kept by writers' ? null : held.putBack
+    if (this.#putBack !== null) process.prependOnceListener('exit', () => this.#putBack?.stay())
     this.#parts.onBroken?.(this.#tell(doubt, held))
   }
 
-  /** What a reader saw of a log that was written over is what whoever wrote it has as well. */
-  async #hold(doubt: FileDoubt): Promise<Held> {
-    if (this.#mode === 'read' && (doubt === 'log_overwritten' || doubt === 'set_back')) {
-      return { putBack: null, copy: null, log: null, fault: 'it only reads' }
-    }
+  /** A reader keeps no pages, and whoever writes the database has what was in its log. */
+  async #hold(doubt: FileDoubt): Promise<Held | 'kept by writers'> {
+    if (this.#mode === 'read' && isOfLogAlone(doubt)) return 'kept by writers'
     return await keepHeld(this.#path, doubt, this.files, this.#connection, this.#parts.clock)
   }
 
-  #tell(doubt: FileDoubt, held: Held): S2Error {
-    const error = outcome(this.#path, doubt, held)
+  #tell(doubt: FileDoubt, held: Held | 'kept by writers'): S2Error {
+    const error = held === 'kept by writers' ? outcomeOfReader(this.#path, doubt) : outcome(this.#path, doubt, held)
     this.#refusal = error
     this.#parts.log.error('store broken', { error, next: error.next })
     return error
@@ -138,6 +136,16 @@ function happened(path: string, doubt: FileDoubt): string {
     set_back: `an earlier state of ${path} was put in its place`,
   }
   return `${what[doubt]} while S2 had it open`
+}
+
+function outcomeOfReader(path: string, doubt: FileDoubt): S2Error {
+  return new S2Error(
+    'unavailable',
+    `${happened(path, doubt)}; what was in its log is kept by the programs that write it`,
+    {
+      next: `look for ${path}.held-* beside it: s2 import shows what is missing; S2 is to be started again`,
+    },
+  )
 }
 
 function outcome(path: string, doubt: FileDoubt, { putBack, copy, log, fault }: Held): S2Error {

@@ -67,6 +67,7 @@ export async function keepHeld(
   let log: string | null = null
   try {
     if (isOfLogAlone(doubt)) await clock.sleep(WRITTEN_MS) // others may be in the middle of writing over it
+    if (isOfLogAlone(doubt) && files.logContent?.hasSeen !== true) throw new Error('it was so when S2 opened it')
     const ending = endingOf(doubt, files, clock)
     const copy = `${path}.${ending}`
     const putBack = doubt === 'log_removed' ? putLogBack(path, ending, files, connection) : null
@@ -78,12 +79,17 @@ export async function keepHeld(
     if (log !== null) rmSync(log, { force: true })
     return { putBack: null, copy, log: null, fault: null }
   } catch (error) {
-    return { putBack: null, copy: null, log, fault: refusalOf(error, path).message }
+    return { putBack: null, copy: null, log, fault: wordsOf(error, path) }
   }
 }
 
+function wordsOf(error: unknown, path: string): string {
+  const refusal = refusalOf(error, path)
+  return refusal.code === 'internal' && error instanceof Error ? error.message : refusal.message
+}
+
 /** The content of the log was changed, so that what it held is only in the memory of the programs that read it before. */
-function isOfLogAlone(doubt: FileDoubt): boolean {
+export function isOfLogAlone(doubt: FileDoubt): boolean {
   return doubt === 'log_overwritten' || doubt === 'set_back'
 }
 

@@ -76,7 +76,7 @@ export class DatabaseFiles implements Disposable {
     return this.#logContent
   }
 
-  /** What is wrong with the files at this instant. Costs three calls of stat(2) and four of pread(2) while nothing has changed. */
+  /** What is wrong with the files at this instant. Costs three calls of stat(2) and three of pread(2) while nothing has changed. */
   look(): FileDoubt | null {
     const before = this.#readIndex()
     const stats = statsOf(this.#path)

@@ -50,6 +50,11 @@ export class LogContent {
     return this.#last?.frames ?? 0
   }
 
+  /** False where the log was not what its index said at the first look already. */
+  get hasSeen(): boolean {
+    return this.#last !== null
+  }
+
   /** True where an index tells of less than it told before: an earlier one was put in its place. */
   isSetBack(index: LogIndex): boolean {
     const before = index.salt === this.#last?.salt ? this.#last : this.#former.get(index.salt)
@@ -67,8 +72,9 @@ export class LogContent {
     const last = index.salt === this.#last?.salt ? this.#last : null
     if (index.frames > 0) {
       if (!this.#isHeadOf(index)) return false
-      if (last !== null && last.frames > 0 && !this.#hasFrame(last.frames, last.checksum, index)) return false
       if (!this.#hasFrame(index.frames, index.checksum, index)) return false
+      const isNewer = last !== null && last.frames > 0 && last.frames < index.frames
+      if (isNewer && !this.#hasFrame(last.frames, last.checksum, index)) return false
     }
     if (last === null) this.#begin(index)
     if (!this.#takePages(last?.frames ?? 0, index)) return false
