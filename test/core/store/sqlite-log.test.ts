@@ -18,16 +18,18 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { S2Error } from '#fleet/errors.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { heldBeside } from '#store/sqlite/backup/held-copy.ts'
+import { restoreDatabase } from '#store/sqlite/backup/restore.ts'
 import { prepare, SqliteConnection } from '#store/sqlite/file/connection.ts'
 import { DatabaseFiles, descriptorOf } from '#store/sqlite/file/database-files.ts'
 import { identify } from '#store/sqlite/file/database-path.ts'
+import { roomIn } from '#store/sqlite/file/disk-room.ts'
 import { GroupCommit } from '#store/sqlite/file/group-commit.ts'
 import { readLogIndex } from '#store/sqlite/file/log-index.ts'
 import type { Store } from '#store/store.ts'
 import { until } from '../../until.ts'
 import { doApart, lookApart, prepared, sendApart } from './sqlite-apart.ts'
 import { removeLog } from './sqlite-deeds.ts'
-import { type Channel, refused } from './sqlite-ground.ts'
+import { type Channel, Ground, openChannel, refused } from './sqlite-ground.ts'
 
 const BEFORE = ['in the file', 'in the log', 'of the other side']
 
@@ -102,6 +104,29 @@ test('an idle store notices a log that is written over, and a reader beside it e
   assert.deepEqual(more, [])
   assert.deepEqual(lookApart(held), { check: 'ok', texts: ['in the file', 'in the log'] })
   assert.deepEqual(lookLater(ground.path), { check: 'ok', texts: ['in the file'] })
+})
+
+test('a database of which all lay in a log that is gone is not begun anew beside its held copy', async () => {
+  const broken: Error[] = []
+  await using ground = await Ground.make({ onBroken: (error) => broken.push(error) })
+  const store = await ground.open()
+  const channel = await openChannel(store)
+  await store.send(channel.a, 'k1', { text: 'in the log' })
+  truncateSync(`${ground.path}-wal`, 0)
+  await refused('unavailable', store.tend())
+  await until('it is told', () => broken.length > 0)
+  await store[Symbol.asyncDispose]()
+  const [held = ''] = heldBeside(ground.path)
+  const later = join(ground.folder, 'later')
+  mkdirSync(later)
+  copyApart(ground.folder, later, [basename(ground.path), basename(held)])
+  const path = join(later, basename(ground.path))
+  const refusal = await refused('unavailable', ground.open('write', path))
+  assert.match(refusal.message, /holds nothing any more, and what S2 held of it is in .*\.held-/)
+  const backup = join(later, basename(held))
+  await restoreDatabase({ backup, database: path }, { ...ground.parts, roomIn, sign: null })
+  const again = await ground.open('write', path)
+  assert.equal((await again.unacked(channel.b, 0, 10)).length, 1)
 })
 
 test('a commit during which the log is truncated is of unknown outcome', async () => {

@@ -78,7 +78,9 @@ async function openForWriting(
     const main = identify(path)
     if (main === null)
       throw new S2Error('unavailable', `${path} was removed while it was opened`, { next: 'try again' })
-    await retry(() => inspectSchema(connection, path))
+    const contents = await retry(() => inspectSchema(connection, path))
+    const [kept] = contents === 'nothing' ? heldBeside(path) : []
+    if (kept !== undefined) throw emptiedDatabase(path, kept)
     const tellLong = (what: string): void => parts.onLong?.(what, bytesOf(path) / BYTES_PER_MS_LEAST)
     tellLong('checking the database')
     await retry(() => checkQuickly(connection, path))
@@ -163,6 +165,13 @@ function lostDatabase(path: string, held: string): S2Error {
   const wayBack = held.startsWith(`${path}.held-`) ? `mv ${held} ${path}` : 's2 restore --latest'
   return new S2Error('unavailable', `${path} is missing, and what S2 held when it was removed is in ${held}`, {
     next: `${wayBack} puts it back; to begin with nothing, move ${held} away`,
+  })
+}
+
+/** The same where all that there was of the database lay in a log that is gone. */
+function emptiedDatabase(path: string, held: string): S2Error {
+  return new S2Error('unavailable', `${path} holds nothing any more, and what S2 held of it is in ${held}`, {
+    next: `s2 restore ${held} puts it back; to begin with nothing, move ${held} away`,
   })
 }
 

@@ -66,7 +66,7 @@ export async function keepHeld(
 ): Promise<Held> {
   let log: string | null = null
   try {
-    if (isOfLogAlone(doubt)) await clock.sleep(WRITTEN_MS) // others may be in the middle of writing over it
+    if (doubt === 'set_back') await clock.sleep(WRITTEN_MS) // others may be in the middle of writing over the files
     if (isOfLogAlone(doubt) && files.logContent?.hasSeen !== true) throw new Error('it was so when S2 opened it')
     const ending = endingOf(doubt, files, clock)
     const copy = `${path}.${ending}`
