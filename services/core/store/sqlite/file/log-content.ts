@@ -37,7 +37,8 @@ export class LogContent {
   readonly #keepsPages: boolean
   readonly #head = Buffer.alloc(HEADER)
   readonly #heads = new Uint32Array(this.#head.buffer, this.#head.byteOffset, HEADER / 4)
-  #chunk = Buffer.alloc(0)
+  #chunk: Buffer = Buffer.alloc(0)
+  #chunkWords = new Uint32Array()
 
   /** `descriptor` is of the log; it is read only. */
   constructor(descriptor: number, { keepsPages }: { readonly keepsPages: boolean }) {
@@ -139,24 +140,32 @@ export class LogContent {
   }
 
   #takeChunk(pages: Map<number, Uint8Array>, first: number, count: number, { salts, pageSize }: LogIndex): boolean {
-    const length = count * (FRAME_HEAD + pageSize)
-    if (this.#chunk.length < length) this.#chunk = Buffer.allocUnsafeSlow(length)
-    const chunk = this.#chunk
+    const frameSize = FRAME_HEAD + pageSize
+    const length = count * frameSize
+    const chunk = this.#chunkOf(length)
     if (readSync(this.#descriptor, chunk, 0, length, placeOf(first, pageSize)) < length) return false
-    for (let at = 0; at < length; at += FRAME_HEAD + pageSize) {
-      chunk.copy(this.#head, 0, at, at + FRAME_HEAD)
-      if (this.#heads[2] !== salts[0] || this.#heads[3] !== salts[1]) return false
+    for (let at = 0; at < length; at += frameSize) {
+      const word = at / 4
+      if (this.#chunkWords[word + 2] !== salts[0] || this.#chunkWords[word + 3] !== salts[1]) return false
     }
-    for (let at = 0; at < length; at += FRAME_HEAD + pageSize) {
+    for (let at = 0; at < length; at += frameSize) {
       const page = chunk.readUInt32BE(at)
       let content = pages.get(page)
       if (content === undefined) {
-        content = new Uint8Array(pageSize)
+        content = Buffer.allocUnsafeSlow(pageSize)
         pages.set(page, content)
       }
-      chunk.copy(content, 0, at + FRAME_HEAD, at + FRAME_HEAD + pageSize)
+      chunk.copy(content, 0, at + FRAME_HEAD, at + frameSize)
     }
     return true
+  }
+
+  #chunkOf(length: number): Buffer {
+    if (this.#chunk.length < length) {
+      this.#chunkWords = new Uint32Array(length / 4)
+      this.#chunk = Buffer.from(this.#chunkWords.buffer)
+    }
+    return this.#chunk
   }
 }
 
