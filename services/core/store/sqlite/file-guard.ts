@@ -1,6 +1,6 @@
 import { S2Error } from '#fleet/errors.ts'
 import type { StoreParts } from '../store.ts'
-import { type Held, keepHeld } from './backup/held-copy.ts'
+import { type Held, isOfLogAlone, keepHeld, type PutBackLog } from './backup/held-copy.ts'
 import type { SqliteConnection } from './file/connection.ts'
 import type { DatabaseFiles, FileDoubt } from './file/database-files.ts'
 
@@ -22,6 +22,8 @@ export class FileGuard implements Disposable {
   #refusal: S2Error | null = null
   #keeping: Promise<void> = Promise.resolve()
   #glancedAt = Number.NEGATIVE_INFINITY
+  /** The log, where it was put back: it is to lie there until this process has ended. */
+  #putBack: PutBackLog | null = null
   #isAbandoned = false
   #isOver = false
 
@@ -69,12 +71,22 @@ export class FileGuard implements Disposable {
   async settle(): Promise<void> {
     this.look()
     await this.#keeping
+    if (this.#putBack === null) return
+    if (this.#putBack.stay()) {
+      this.#parts.log.info('log of the database in its place, nothing is lost', { path: this.#path })
+    } else {
+      this.#putBack = null
+      this.#tell('log_replaced', await this.#hold('log_replaced'))
+    }
   }
 
   [Symbol.dispose](): void {
     this.#isOver = true
     if (this.#doubt === null) this.#suspect(this.files.look())
-    if (!this.#isAbandoned) this.#connection[Symbol.dispose]()
+    this.files[Symbol.dispose]()
+    if (this.#isAbandoned) return
+    if (this.#connection.hasMetDamage) this.#connection.abandon()
+    else this.#connection[Symbol.dispose]()
   }
 
   /** SQLite itself checkpoints and removes nothing at the close of a database whose name belongs to another file by now. */
@@ -88,11 +100,23 @@ export class FileGuard implements Disposable {
   async #keep(doubt: FileDoubt): Promise<void> {
     this.#parts.log.error('database files changed by others', { path: this.#path, doubt })
     await null // a transaction of the group commit may be open at this instant
-    const held = await keepHeld(this.#path, doubt, this.files, this.#connection, this.#parts.clock)
-    const error = outcome(this.#path, doubt, held)
+    const held = await this.#hold(doubt)
+    this.#putBack = held === 'kept by writers' ? null : held.putBack
+    if (this.#putBack !== null) process.prependOnceListener('exit', () => this.#putBack?.stay())
+    this.#parts.onBroken?.(this.#tell(doubt, held))
+  }
+
+  /** A reader keeps no pages, and whoever writes the database has what was in its log. */
+  async #hold(doubt: FileDoubt): Promise<Held | 'kept by writers'> {
+    if (this.#mode === 'read' && isOfLogAlone(doubt)) return 'kept by writers'
+    return await keepHeld(this.#path, doubt, this.files, this.#connection, this.#parts.clock)
+  }
+
+  #tell(doubt: FileDoubt, held: Held | 'kept by writers'): S2Error {
+    const error = held === 'kept by writers' ? outcomeOfReader(this.#path, doubt) : outcome(this.#path, doubt, held)
     this.#refusal = error
     this.#parts.log.error('store broken', { error, next: error.next })
-    this.#parts.onBroken?.(error)
+    return error
   }
 }
 
@@ -108,13 +132,25 @@ function happened(path: string, doubt: FileDoubt): string {
     overwritten: `${path} was written over`,
     log_removed: `${path}-wal or ${path}-shm was removed`,
     log_replaced: `another log took the place of ${path}-wal`,
+    log_overwritten: `${path}-wal was written over`,
+    set_back: `an earlier state of ${path} was put in its place`,
   }
   return `${what[doubt]} while S2 had it open`
 }
 
-function outcome(path: string, doubt: FileDoubt, { isPutBack, copy, log, fault }: Held): S2Error {
-  if (isPutBack) {
-    return new S2Error('unavailable', `${happened(path, doubt)}; the log is back in its place, and nothing is lost`, {
+function outcomeOfReader(path: string, doubt: FileDoubt): S2Error {
+  return new S2Error(
+    'unavailable',
+    `${happened(path, doubt)}; what was in its log is kept by the programs that write it`,
+    {
+      next: `look for ${path}.held-* beside it: s2 import shows what is missing; S2 is to be started again`,
+    },
+  )
+}
+
+function outcome(path: string, doubt: FileDoubt, { putBack, copy, log, fault }: Held): S2Error {
+  if (putBack !== null) {
+    return new S2Error('unavailable', `${happened(path, doubt)}; the log was put back into its place`, {
       next: 'leave -wal and -shm to the programs that have the database open; S2 is to be started again',
     })
   }
@@ -142,6 +178,8 @@ const NEXT: Readonly<Record<FileDoubt, (path: string, copy: string) => string>> 
   overwritten: keepOrGoBack,
   log_removed: bringBack,
   log_replaced: bringBack,
+  log_overwritten: bringBack,
+  set_back: bringBack,
 }
 
 function bringBack(path: string, copy: string): string {

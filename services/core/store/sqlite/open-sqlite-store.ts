@@ -1,7 +1,7 @@
 import { chmodSync, statSync } from 'node:fs'
 import { S2Error } from '#fleet/errors.ts'
 import type { Store, StoreParts } from '../store.ts'
-import { heldBeside } from './backup/held-copy.ts'
+import { heldBeside, setLogAside } from './backup/held-copy.ts'
 import { keepEarlier } from './backup/keep-earlier.ts'
 import { ReopeningReader } from './changes/reopening-reader.ts'
 import { LOCK_WAIT_MS } from './database-writer.ts'
@@ -70,6 +70,7 @@ async function openForWriting(
   const [held] = isNew ? heldBeside(path) : []
   if (held !== undefined) throw lostDatabase(path, held)
   if (isNew && logBytes(path) > 0) throw orphanedLog(path)
+  if (!isNew) await tellOfDoomedLog(path, parts)
   const retry = <T>(act: () => T): Promise<T> => waitingForLock(act, path, { ...parts, boundMs: LOCK_WAIT_MS })
   const connection = await retry(() => new SqliteConnection(path, { create: true }))
   try {
@@ -77,21 +78,25 @@ async function openForWriting(
     const main = identify(path)
     if (main === null)
       throw new S2Error('unavailable', `${path} was removed while it was opened`, { next: 'try again' })
-    await retry(() => inspectSchema(connection, path))
+    const contents = await retry(() => inspectSchema(connection, path))
+    const [kept] = contents === 'nothing' ? heldBeside(path) : []
+    if (kept !== undefined) throw emptiedDatabase(path, kept)
     const tellLong = (what: string): void => parts.onLong?.(what, bytesOf(path) / BYTES_PER_MS_LEAST)
     tellLong('checking the database')
     await retry(() => checkQuickly(connection, path))
     await retry(() => prepare(connection, 'FULL', 'make'))
     await retry(() => connection.begin())
     await bringUpToDate(connection, path, parts, tellLong)
-    const files = new DatabaseFiles(path, main)
+    const files = new DatabaseFiles(path, main, { keepsPages: true })
     // a checkpoint that a process left half done would hide later changes of the file, and so would a log that was read anew
     if (files.isCheckpointUnderWay()) await retry(() => connection.get('PRAGMA wal_checkpoint(PASSIVE)'))
     const tables = openTables(connection, main, parts.clock, malformed, pythonReaders)
     if (isNew) parts.log.info('database made', { database: path })
     return guardedTables(tables, new FileGuard(path, files, connection, parts, 'write'))
   } catch (error) {
-    connection[Symbol.dispose]()
+    if (connection.hasMetDamage)
+      connection.abandon() // a close would write the log into the file, whatever is wrong with it
+    else connection[Symbol.dispose]()
     throw error
   }
 }
@@ -135,6 +140,19 @@ async function bringUpToDate(
   }
 }
 
+/** Keeps a copy of a log that SQLite is about to throw away, and tells of it. */
+async function tellOfDoomedLog(path: string, { clock, log }: StoreParts): Promise<void> {
+  const kept = await setLogAside(path, clock).catch((error: unknown) => {
+    throw refusalOf(error, path)
+  })
+  if (kept === null) return
+  log.error('log of the database set aside', {
+    path,
+    log: kept,
+    next: `${path}-wal was written over while nobody looked, and what was sent last may be missing; then move ${kept} away`,
+  })
+}
+
 /** The refusal of a log without its database: SQLite would throw it away, and with it what was committed last. */
 function orphanedLog(path: string): S2Error {
   return new S2Error('unavailable', `${path} is missing, but its log ${path}-wal is there and may hold messages`, {
@@ -147,6 +165,13 @@ function lostDatabase(path: string, held: string): S2Error {
   const wayBack = held.startsWith(`${path}.held-`) ? `mv ${held} ${path}` : 's2 restore --latest'
   return new S2Error('unavailable', `${path} is missing, and what S2 held when it was removed is in ${held}`, {
     next: `${wayBack} puts it back; to begin with nothing, move ${held} away`,
+  })
+}
+
+/** The same where all that there was of the database lay in a log that is gone. */
+function emptiedDatabase(path: string, held: string): S2Error {
+  return new S2Error('unavailable', `${path} holds nothing any more, and what S2 held of it is in ${held}`, {
+    next: `s2 restore ${held} puts it back; to begin with nothing, move ${held} away`,
   })
 }
 

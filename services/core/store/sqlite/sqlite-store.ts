@@ -33,6 +33,7 @@ import { DatabaseWriter, LOCK_WAIT_MS } from './database-writer.ts'
 import { waitingForLock } from './file/connection.ts'
 import type { DatabasePath } from './file/database-path.ts'
 import { modeBeside } from './file/shared-rights.ts'
+import { isDamage } from './file/sqlite-errors.ts'
 import { yieldToEvents } from './file/yield-to-events.ts'
 import { HeldRenewals } from './held-renewals.ts'
 import { Beats } from './liveness/beats.ts'
@@ -384,7 +385,12 @@ class SqliteStore implements Omit<Store, TableVerb>, TablesAccess {
   ask<T>(question: (tables: Tables) => T): Promise<T> {
     const act = (): T => {
       this.#demandOpen()
-      return question(this.#source.demand())
+      const tables = this.#source.demand()
+      try {
+        return question(tables)
+      } catch (error) {
+        throw (isDamage(error) ? this.#source.look() : null) ?? error
+      }
     }
     return waitingForLock(act, this.#databasePath.path, { ...this.#parts, boundMs: LOCK_WAIT_MS })
   }

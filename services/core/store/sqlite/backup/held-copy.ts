@@ -10,23 +10,33 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  readSync,
   renameSync,
   rmSync,
   statSync,
+  writeSync,
 } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import type { Clock } from '#runtime/clock.ts'
 import { SqliteConnection } from '../file/connection.ts'
 import { type DatabaseFiles, descriptorOf, type FileDoubt } from '../file/database-files.ts'
-import { type FileIdentity, identify, isSameFile } from '../file/database-path.ts'
+import { type FileIdentity, identify, identityOf, isSameFile, logBytes } from '../file/database-path.ts'
+import { isLogReadable } from '../file/log-header.ts'
 import { isBusy, refusalOf } from '../file/sqlite-errors.ts'
+import { yieldToEvents } from '../file/yield-to-events.ts'
 import { stampOf } from './backup.ts'
 import { removeLeftDrafts } from './copy-database.ts'
 
+/** Time for a program that writes over the files to come to its end, milliseconds. */
+const WRITTEN_MS = 250
+/** A log that is no longer holds no frame, bytes. */
+const LOG_HEADER = 32
+const COPY_BYTES = 1024 * 1024
+
 /** What became of the content of a database whose files were taken away or written over while it was open. */
 export interface Held {
-  /** Its log lies in its place again, and the next process that opens the database finds all in it. */
-  readonly isPutBack: boolean
+  /** Its log, where it lies in its place again: the next process that opens the database finds all in it. */
+  readonly putBack: PutBackLog | null
   /** A whole database in one file; null where none could be made. */
   readonly copy: string | null
   /** The log alone, kept where there is no sound copy. */
@@ -54,41 +64,97 @@ export async function keepHeld(
   connection: SqliteConnection,
   clock: Clock,
 ): Promise<Held> {
-  const ending = endingOf(files, clock)
-  const copy = `${path}.${ending}`
   let log: string | null = null
   try {
-    if (doubt === 'log_removed' && putLogBack(path, ending, files.log, connection)) {
-      return { isPutBack: true, copy: null, log: null, fault: null }
-    }
-    if (identify(copy) !== null) return { isPutBack: false, copy, log: null, fault: null }
+    if (doubt === 'set_back') await clock.sleep(WRITTEN_MS) // others may be in the middle of writing over the files
+    if (isOfLogAlone(doubt) && files.logContent?.hasSeen !== true) throw new Error('it was so when S2 opened it')
+    const ending = endingOf(doubt, files, clock)
+    const copy = `${path}.${ending}`
+    const putBack = doubt === 'log_removed' ? putLogBack(path, ending, files, connection) : null
+    if (putBack !== null) return { putBack, copy: null, log: null, fault: null }
+    if (identify(copy) !== null) return { putBack: null, copy, log: null, fault: null }
     log = keepLog(path, `${path}-wal.${ending}`, doubt, files)
-    const fault = await copyAll(path, copy, files, connection, clock)
-    if (fault !== null) return { isPutBack: false, copy, log, fault }
+    const fault = await copyAll(path, copy, doubt, files, connection, clock)
+    if (fault !== null) return { putBack: null, copy, log, fault }
     if (log !== null) rmSync(log, { force: true })
-    return { isPutBack: false, copy, log: null, fault: null }
+    return { putBack: null, copy, log: null, fault: null }
   } catch (error) {
-    return { isPutBack: false, copy: null, log, fault: refusalOf(error, path).message }
+    return { putBack: null, copy: null, log, fault: wordsOf(error, path) }
   }
 }
 
-/** How the names of what is kept end: alike for all programs that had the same log open, and never again for another log. */
-function endingOf({ main, log }: DatabaseFiles, clock: Clock): string {
-  const { inode, bornAt } = log ?? main
+function wordsOf(error: unknown, path: string): string {
+  const refusal = refusalOf(error, path)
+  return refusal.code === 'internal' && error instanceof Error ? error.message : refusal.message
+}
+
+/** The content of the log was changed, so that what it held is only in the memory of the programs that read it before. */
+export function isOfLogAlone(doubt: FileDoubt): boolean {
+  return doubt === 'log_overwritten' || doubt === 'set_back'
+}
+
+/**
+ * How the names of what is kept end: alike for all programs that had the same log open, and never again for another log. Of a
+ * log that was written over each program has what it saw of it.
+ */
+function endingOf(doubt: FileDoubt, { main, log, logContent }: DatabaseFiles, clock: Clock): string {
+  const ending = endingOfFile(log ?? main, clock)
+  return isOfLogAlone(doubt) ? `${ending}-${logContent?.frames ?? 0}` : ending
+}
+
+function endingOfFile({ inode, bornAt }: FileIdentity, clock: Clock): string {
   const hasBirth = bornAt > 0 // some file systems keep none, and file numbers come again
   return `held-${stampOf(hasBirth ? bornAt : clock.wall())}-${inode}`
 }
 
-/** Answers false where another log has the name by now, or where another program of S2 set this one aside. */
-function putLogBack(path: string, ending: string, log: FileIdentity | null, connection: SqliteConnection): boolean {
+/**
+ * Copies the log of a database that is to be opened where SQLite would throw it away, for what was committed last may be in it.
+ * Answers the name of the copy; null where there is nothing to be copied, or a program did so when it was written over.
+ */
+export async function setLogAside(path: string, clock: Clock): Promise<string | null> {
+  if (logBytes(path) <= LOG_HEADER) return null
+  const descriptor = openSync(`${path}-wal`, 'r')
+  try {
+    if (isLogReadable(descriptor)) return null
+    await clock.sleep(WRITTEN_MS) // another process may be in the middle of beginning it anew
+    if (isLogReadable(descriptor) || fstatSync(descriptor).size <= LOG_HEADER) return null
+    const ending = endingOfFile(identityOf(fstatSync(descriptor)), clock)
+    const isKept = heldBeside(path).some((each) => each.includes(`.${ending}`))
+    if (isKept) return null
+    const kept = `${path}-wal.${ending}`
+    copyLog(descriptor, kept)
+    syncNow(dirname(path))
+    return kept
+  } finally {
+    closeSync(descriptor)
+  }
+}
+
+/** Null where another log has the name by now, or where another program of S2 set this one aside. */
+function putLogBack(
+  path: string,
+  ending: string,
+  { main, log }: DatabaseFiles,
+  connection: SqliteConnection,
+): PutBackLog | null {
   const place = `${path}-wal`
-  if (log === null || [place, path].some((each) => identify(`${each}.${ending}`) !== null)) return false
+  if (log === null || [place, path].some((each) => identify(`${each}.${ending}`) !== null)) return null
   holdWriteLock(connection)
-  if (isSameFile(identify(place), log)) return true // only the index was removed, and that is made again from the log
+  if (!isSameFile(identify(place), log)) {
+    const descriptor = descriptorOf(log)
+    if (descriptor === null) throw gone()
+    if (!putInPlace(path, descriptor)) return null
+  } // else only the index was removed, and that is made again from the log
+  return new PutBackLog(path, main)
+}
+
+/** Puts a log where there is none. Answers false where there is one that does not begin with it. */
+function putInPlace(path: string, descriptor: number): boolean {
+  const place = `${path}-wal`
   const draft = `${place}.back-${process.pid}`
   rmSync(draft, { force: true })
   try {
-    copyLog(log, draft)
+    copyLog(descriptor, draft)
     if (linkUnlessThere(draft, place)) {
       syncNow(dirname(path))
       return true
@@ -97,6 +163,31 @@ function putLogBack(path: string, ending: string, log: FileIdentity | null, conn
     return readFileSync(place).subarray(0, own.length).equals(own)
   } finally {
     rmSync(draft, { force: true })
+  }
+}
+
+/**
+ * A log that was put back. Should it be removed again, it goes back with all that others wrote into it meanwhile: none of them
+ * is the last to close the database while the connection that was abandoned is open, so no checkpoint removes it.
+ */
+export class PutBackLog {
+  readonly #path: string
+  readonly #main: FileIdentity
+  /** SQLite has no locks on a log, so it may be opened and closed here. */
+  readonly #descriptor: number
+
+  constructor(path: string, main: FileIdentity) {
+    this.#path = path
+    this.#main = main
+    this.#descriptor = openSync(`${path}-wal`, 'r')
+  }
+
+  /** Puts it back again where it was removed. Answers false where another log, or another database, has its place by now. */
+  stay(): boolean {
+    if (!isSameFile(identify(this.#path), this.#main)) return false
+    const there = identify(`${this.#path}-wal`)
+    if (there !== null) return isSameFile(there, identityOf(fstatSync(this.#descriptor)))
+    return putInPlace(this.#path, this.#descriptor)
   }
 }
 
@@ -117,16 +208,25 @@ function keepLog(path: string, kept: string, doubt: FileDoubt, { log, index }: D
   if (log === null || identify(kept) !== null) return null
   const isMainGone = doubt === 'removed' || doubt === 'replaced' || doubt === 'overwritten'
   if (isMainGone && isSameFile(identify(`${path}-wal`), log)) renameSync(`${path}-wal`, kept)
-  else copyLog(log, kept)
+  else copyLogOf(log, kept)
   if (isMainGone && isSameFile(identify(`${path}-shm`), index)) rmSync(`${path}-shm`)
   syncNow(dirname(path))
   return kept
 }
 
-/** Copies a log that this process has open and that may have no name any more. SQLite keeps no locks on it, so it may be read. */
-function copyLog(log: FileIdentity, to: string): void {
+/** Copies a log that this process has open and that may have no name any more. */
+function copyLogOf(log: FileIdentity, to: string): void {
   const descriptor = descriptorOf(log)
-  if (descriptor === null) throw new Error('the log that was removed cannot be read in /proc')
+  if (descriptor === null) throw gone()
+  copyLog(descriptor, to)
+}
+
+function gone(): Error {
+  return new Error('the log that was removed cannot be read in /proc')
+}
+
+/** SQLite keeps no locks on a log, so it may be read. */
+function copyLog(descriptor: number, to: string): void {
   copyFileSync(`/proc/self/fd/${descriptor}`, to, constants.COPYFILE_EXCL)
   takeOwnership(to, descriptor)
   syncNow(to)
@@ -136,6 +236,7 @@ function copyLog(log: FileIdentity, to: string): void {
 async function copyAll(
   path: string,
   copy: string,
+  doubt: FileDoubt,
   files: DatabaseFiles,
   connection: SqliteConnection,
   clock: Clock,
@@ -144,9 +245,7 @@ async function copyAll(
   try {
     removeLeftDrafts(dirname(path), /(\.holding|-wal\.back)-\d+(-journal)?$/, clock.wall())
     closeSync(openSync(draft, 'wx', 0o600)) // made here, so that nobody else can ever read it
-    connection.rollback()
-    connection.beginReading()
-    await connection.copyTo(draft, () => undefined)
+    await fill(draft, doubt, files, connection)
     const fault = checkAlone(draft)
     const descriptor = descriptorOf(files.main)
     if (descriptor !== null) takeOwnership(draft, descriptor)
@@ -155,7 +254,52 @@ async function copyAll(
     syncNow(dirname(path))
     return fault
   } finally {
-    for (const left of [draft, `${draft}-journal`]) rmSync(left, { force: true })
+    for (const suffix of ['', '-journal', '-wal', '-shm']) rmSync(`${draft}${suffix}`, { force: true })
+  }
+}
+
+/**
+ * Over a main file that is as it was goes what was seen in the log. Where an earlier state was put back, it is the state of
+ * which the log that was seen is the continuation, or nearly so: the check tells.
+ */
+async function fill(
+  draft: string,
+  doubt: FileDoubt,
+  files: DatabaseFiles,
+  connection: SqliteConnection,
+): Promise<void> {
+  if (doubt === 'log_overwritten' && files.logContent?.hasPages === true) await copyMain(files.main, draft)
+  else await copyByConnection(draft, connection)
+  if (!isOfLogAlone(doubt)) return
+  const descriptor = openSync(draft, 'r+')
+  try {
+    files.logContent?.writeOver(descriptor)
+  } finally {
+    closeSync(descriptor)
+  }
+}
+
+async function copyByConnection(draft: string, connection: SqliteConnection): Promise<void> {
+  connection.rollback()
+  connection.beginReading()
+  await connection.copyTo(draft, () => undefined)
+}
+
+/** By the descriptor that SQLite has: to open and close the file here would drop its locks. */
+async function copyMain(main: FileIdentity, draft: string): Promise<void> {
+  const from = descriptorOf(main)
+  if (from === null) throw new Error('the database cannot be read in /proc')
+  const to = openSync(draft, 'r+')
+  try {
+    const chunk = Buffer.allocUnsafe(COPY_BYTES)
+    for (let at = 0, length = 0; ; at += length) {
+      length = readSync(from, chunk, 0, chunk.length, at)
+      if (length === 0) return
+      writeSync(to, chunk, 0, length, at)
+      await yieldToEvents()
+    }
+  } finally {
+    closeSync(to)
   }
 }
 

@@ -28,6 +28,8 @@ export class ReopeningReader implements TablesSource {
   #guard: FileGuard | null = null
   /** The files of the database that was open last: its log does not belong to another one in its place. */
   #former: DatabaseFiles | null = null
+  /** The file of a connection that was left open. */
+  #left: FileIdentity | null = null
   /** Why there is no database now, where it is known. */
   #refusal: S2Error | null = null
   #isLent = false
@@ -85,7 +87,7 @@ export class ReopeningReader implements TablesSource {
         this.#tables = openTables(connection, file, this.#parts.clock, this.#malformed, new PythonReaders())
       }
     } finally {
-      if (this.#tables === null) connection[Symbol.dispose]()
+      if (this.#tables === null) this.#close(connection, file)
     }
   }
 
@@ -114,6 +116,17 @@ export class ReopeningReader implements TablesSource {
     this.#guard?.[Symbol.dispose]()
     this.#guard = null
     this.#tables = null
+  }
+
+  /**
+   * The last to close a database writes its log into it, whatever is wrong with the log. One connection that is left open keeps
+   * all that come after it from being the last.
+   */
+  #close(connection: SqliteConnection, file: FileIdentity): void {
+    if (connection.hasMetDamage && logBytes(this.#path) > 0 && !isSameFile(file, this.#left)) {
+      this.#left = file
+      connection.abandon()
+    } else connection[Symbol.dispose]()
   }
 
   #tellOnce(error: S2Error): void {

@@ -2,7 +2,7 @@ import Database from 'better-sqlite3'
 import { S2Error } from '#fleet/errors.ts'
 import { Pauses } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
-import { isBusy, refusalOf } from './sqlite-errors.ts'
+import { isBusy, isDamage, isFull, refusalOf } from './sqlite-errors.ts'
 
 /** What a statement takes, and the row that it gives. */
 export type Value = string | number | Uint8Array | null
@@ -28,6 +28,7 @@ export class SqliteConnection implements Disposable {
   readonly #statements = new Map<string, Database.Statement<Value[]>>()
   /** Rows changed through this connection so far. */
   changes = 0
+  #hasMetDamage = false
 
   /** Opens the file; only `create` makes one that is missing. Nothing is read yet, so no lock can refuse it. */
   constructor(path: string, { create }: { readonly create: boolean }) {
@@ -36,7 +37,11 @@ export class SqliteConnection implements Disposable {
 
   /** A limit is written `LIMIT +?`: with a bare parameter SQLite compiles the statement again at every call (30 µs). */
   all<T = Row>(sql: string, ...values: Value[]): T[] {
-    return this.#statement(sql).all(...values) as T[]
+    try {
+      return this.#statement(sql).all(...values) as T[]
+    } catch (error) {
+      throw this.#met(error)
+    }
   }
 
   /** The rows one by one; nothing else may be asked of this connection meanwhile. */
@@ -45,39 +50,51 @@ export class SqliteConnection implements Disposable {
   }
 
   get<T = Row>(sql: string, ...values: Value[]): T | undefined {
-    return this.#statement(sql).get(...values) as T | undefined
+    try {
+      return this.#statement(sql).get(...values) as T | undefined
+    } catch (error) {
+      throw this.#met(error)
+    }
   }
 
   /** Answers how many rows it changed. */
   run(sql: string, ...values: Value[]): number {
-    const { changes } = this.#statement(sql).run(...values)
+    const { changes } = this.#run(sql, values)
     this.changes += changes
     return changes
   }
 
   /** Answers the id of the row. */
   insert(sql: string, ...values: Value[]): number {
-    const { changes, lastInsertRowid } = this.#statement(sql).run(...values)
+    const { changes, lastInsertRowid } = this.#run(sql, values)
     this.changes += changes
     return Number(lastInsertRowid)
   }
 
   /** Runs statements that return no rows. */
   exec(sql: string): void {
-    this.#database.exec(sql)
+    try {
+      this.#database.exec(sql)
+    } catch (error) {
+      throw this.#met(error)
+    }
   }
 
   pragma(text: string): unknown {
-    return this.#database.pragma(text, { simple: true })
+    try {
+      return this.#database.pragma(text, { simple: true })
+    } catch (error) {
+      throw this.#met(error)
+    }
   }
 
   /** Begins a transaction with the write lock; throws `isBusy` when another process has it. */
   begin(): void {
-    this.#statement('BEGIN IMMEDIATE').run()
+    this.#run('BEGIN IMMEDIATE', [])
   }
 
   commit(): void {
-    this.#statement('COMMIT').run()
+    this.#run('COMMIT', [])
   }
 
   /** Rolls back the open transaction; SQLite may have done so already. */
@@ -156,6 +173,11 @@ export class SqliteConnection implements Disposable {
     }
   }
 
+  /** It met content or a disk that cannot be trusted: a close would write the log, in which that may be, into the file. */
+  get hasMetDamage(): boolean {
+    return this.#hasMetDamage
+  }
+
   [Symbol.dispose](): void {
     this.#statements.clear()
     this.#database.close()
@@ -168,6 +190,19 @@ export class SqliteConnection implements Disposable {
   abandon(): void {
     abandoned.push(this.#database)
     if (abandoned.length === 1) process.once('exit', (code) => process.exit(code))
+  }
+
+  #run(sql: string, values: Value[]): Database.RunResult {
+    try {
+      return this.#statement(sql).run(...values)
+    } catch (error) {
+      throw this.#met(error)
+    }
+  }
+
+  #met(error: unknown): unknown {
+    if (isDamage(error) && !isFull(error)) this.#hasMetDamage = true
+    return error
   }
 
   #statement(sql: string): Database.Statement<Value[]> {

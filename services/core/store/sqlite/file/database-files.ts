@@ -1,48 +1,60 @@
-import { readdirSync, readSync, type Stats, statSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, readdirSync, type Stats, statSync } from 'node:fs'
 import { type FileIdentity, identify, identityOf, isSameFile } from './database-path.ts'
+import { LogContent } from './log-content.ts'
+import { isSameLog, type LogIndex, readLogIndex } from './log-index.ts'
 
 /** Why the files under an open database are no longer the ones that were opened. */
-export type FileDoubt = 'removed' | 'replaced' | 'overwritten' | 'log_removed' | 'log_replaced'
+export type FileDoubt =
+  | 'removed'
+  | 'replaced'
+  | 'overwritten'
+  | 'log_removed'
+  | 'log_replaced'
+  | 'log_overwritten'
+  | 'set_back'
 
-/** How far checkpoints have come, as the shared index of the log says. */
-interface CheckpointState {
-  readonly text: string
-  /** A checkpoint writes into the main file now, or one ended in the middle of it. */
-  readonly isUnderWay: boolean
-}
-
-/**
- * The head of the shared index in words of 32 bits, in the byte order of the machine, and what is read here of it: the salt of
- * the log, frames that are in the main file, and frames that a checkpoint has begun to bring there (sqlite.org/walformat.html).
- */
-const INDEX = { words: 34, salt: 8, backfill: 24, attempted: 32 } as const
+/** A log that differs from its index is compared so often while others begin it anew: a few microseconds each. */
+const COMPARISONS_MAX = 8
 
 /**
- * The three files of an open database and the content of its main one, as they were when it was opened. With another log or
- * index under their names, processes no longer see each other's commits and locks; a main file that was written over is
- * mixed with the pages of a log that does not belong to it.
+ * The three files of an open database and what is in them, as it was when it was opened and changes by commits and checkpoints
+ * alone. With another log or index under their names, processes no longer see each other's commits and locks; a main file that
+ * was written over is mixed with the pages of a log that does not belong to it; of a log that was written over, what was
+ * committed last is gone, and what is committed next cannot be read by who opens it.
  *
  * Only a checkpoint writes into the main file, and it says so in the index before its first write and after its last: a main
  * file that changed while the index says that there was no checkpoint was written by something else. While one is under way
  * nothing can be told.
  */
-export class DatabaseFiles {
+export class DatabaseFiles implements Disposable {
   readonly main: FileIdentity
   readonly #path: string
   #log: FileIdentity | null = null
   #index: FileIdentity | null = null
   /** SQLite's own descriptor of the index: to open and close the file here would drop the locks that this process has on it. */
   #indexDescriptor: number | null = null
+  /** A descriptor of its own: SQLite keeps no locks on the log, and closes those that it has as connections come and go. */
+  #logDescriptor: number | null = null
+  #logContent: LogContent | null = null
+  readonly #keepsPages: boolean
   #content = ''
   #checkpoint = ''
-  readonly #head = new Uint32Array(INDEX.words)
 
-  /** To be made after a read, which makes the log and its index. */
-  constructor(path: string, main: FileIdentity) {
+  /** To be made after a read, which makes the log and its index. With `keepsPages` it has what the log had when others write over it. */
+  constructor(path: string, main: FileIdentity, { keepsPages = false }: { readonly keepsPages?: boolean } = {}) {
     this.main = main
     this.#path = path
+    this.#keepsPages = keepsPages
     this.#findLog()
-    this.#lookAtContent(this.#checkpointState(), statsOf(path))
+    const index = this.#readIndex()
+    this.#lookAtContent(index, statsOf(path))
+    if (index !== null) this.#logContent?.takeIn(index)
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#logDescriptor !== null) closeSync(this.#logDescriptor)
+    this.#logDescriptor = null
+    this.#logContent = null
   }
 
   /** Null for a database that has no write-ahead log yet. */
@@ -56,17 +68,22 @@ export class DatabaseFiles {
 
   /** True while the index says that a checkpoint is under way: one that ended early leaves it so until the next one is done. */
   isCheckpointUnderWay(): boolean {
-    return this.#checkpointState()?.isUnderWay ?? false
+    return this.#readIndex()?.isCheckpointUnderWay ?? false
   }
 
-  /** What is wrong with the files at this instant. Costs three calls of stat(2) and one of pread(2) while nothing has changed. */
+  /** What was in the log, where it was to be kept; null where there is no log. */
+  get logContent(): LogContent | null {
+    return this.#logContent
+  }
+
+  /** What is wrong with the files at this instant. Costs three calls of stat(2) and three of pread(2) while nothing has changed. */
   look(): FileDoubt | null {
-    const checkpoint = this.#checkpointState()
+    const before = this.#readIndex()
     const stats = statsOf(this.#path)
     if (stats === undefined) return 'removed'
     if (stats === null) return null // SQLite meets the same error, and tells of it
     if (!isSameFile(identityOf(stats), this.main)) return 'replaced'
-    return this.#lookAtLog() ?? this.#lookAtContent(checkpoint, stats)
+    return this.#lookAtLog() ?? this.#lookIntoLog(before) ?? this.#lookAtContent(before, stats)
   }
 
   #lookAtLog(): FileDoubt | null {
@@ -80,33 +97,64 @@ export class DatabaseFiles {
     return isSameFile(log, this.#log) && isSameFile(index, this.#index) ? null : 'log_replaced'
   }
 
+  /**
+   * Others begin a log anew at any time, and say so in the index first: it differs from its index only where the index was the
+   * same before and after, twice.
+   */
+  #lookIntoLog(before: LogIndex | null): FileDoubt | null {
+    const content = this.#logContent
+    let index = before
+    for (let comparisons = 0, misses = 0; content !== null && index !== null; comparisons += 1) {
+      const isSetBack = content.isSetBack(index)
+      if (!isSetBack && content.takeIn(index)) return null
+      const after = this.#readIndex()
+      misses = after !== null && isSameLog(index, after) ? misses + 1 : 0
+      if (misses === 2) return isSetBack ? 'set_back' : 'log_overwritten'
+      if (comparisons === COMPARISONS_MAX) return null // others write without a pause: the next look tells
+      index = after
+    }
+    return null
+  }
+
   #findLog(): void {
     this.#log = identify(`${this.#path}-wal`)
     this.#index = identify(`${this.#path}-shm`)
     this.#indexDescriptor = this.#index === null ? null : descriptorOf(this.#index)
+    if (this.#log === null || this.#indexDescriptor === null || this.#logContent !== null) return
+    this.#logDescriptor = openLog(this.#path, this.#log)
+    if (this.#logDescriptor === null) return
+    this.#logContent = new LogContent(this.#logDescriptor, { keepsPages: this.#keepsPages })
   }
 
   /** `before` was read before the `stats` were taken, so they show all that the checkpoints did of which it tells. */
-  #lookAtContent(before: CheckpointState | null, stats: Stats | undefined | null): FileDoubt | null {
-    if (before === null || before.isUnderWay) return null
+  #lookAtContent(before: LogIndex | null, stats: Stats | undefined | null): FileDoubt | null {
+    if (before === null || before.isCheckpointUnderWay) return null
     const content = `${stats?.mtimeMs}.${stats?.size}`
     if (content !== this.#content) {
-      if (before.text !== this.#checkpointState()?.text) return null // of a checkpoint that began meanwhile: the next look tells
-      if (before.text === this.#checkpoint) return 'overwritten'
+      if (before.checkpoint !== this.#readIndex()?.checkpoint) return null // of one that began meanwhile: the next look tells
+      if (before.checkpoint === this.#checkpoint) return 'overwritten'
       this.#content = content
     }
-    this.#checkpoint = before.text
+    this.#checkpoint = before.checkpoint
     return null
   }
 
-  #checkpointState(): CheckpointState | null {
-    if (this.#indexDescriptor === null) return null
-    const head = this.#head
-    if (readSync(this.#indexDescriptor, head, { position: 0 }) < head.byteLength) return null
-    const [backfill = 0, attempted = 0] = [head[INDEX.backfill], head[INDEX.attempted]]
-    const salt = head.slice(INDEX.salt, INDEX.salt + 2).join('.')
-    return { text: `${salt}.${backfill}.${attempted}`, isUnderWay: attempted > backfill }
+  #readIndex(): LogIndex | null {
+    return this.#indexDescriptor === null ? null : readLogIndex(this.#indexDescriptor)
   }
+}
+
+/** A descriptor to read the log with; null where it has gone from its place, or may not be read. */
+function openLog(path: string, log: FileIdentity): number | null {
+  let descriptor: number
+  try {
+    descriptor = openSync(`${path}-wal`, 'r')
+  } catch {
+    return null
+  }
+  if (isSameFile(identityOf(fstatSync(descriptor)), log)) return descriptor
+  closeSync(descriptor)
+  return null
 }
 
 /** A descriptor of this process for a file that it has open, whatever its name is by now; null where that cannot be seen. */

@@ -265,6 +265,7 @@ export class GroupCommit {
 
   /** Nothing of this group was written. */
   #fail(group: readonly Job[], error: unknown): boolean {
+    if (isDamage(error) && !isFull(error) && !this.#demandFiles(group)) return true // others changed them: the disk is well
     const refusal = refusalOf(error, this.#path)
     if (isFull(error)) this.#fullSince ??= this.#parts.clock.wall()
     refuse(group, refusal)
@@ -284,6 +285,7 @@ export class GroupCommit {
     }
     this.#parts.onRollback()
     if (isBusy(error) || isCertainlyFull(error)) return this.#fail(group, error)
+    if (!this.#demandFilesStill(group)) return true
     refuse(group, unknownOutcome(`the commit to ${this.#path} met an error; it may have happened`, error))
     this.#break(error)
     return true

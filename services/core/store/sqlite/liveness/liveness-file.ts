@@ -152,6 +152,7 @@ export class LivenessFile implements Disposable {
   }
 
   #close(): void {
+    this.#files?.[Symbol.dispose]()
     this.#connection?.[Symbol.dispose]()
     this.#connection = undefined
   }
