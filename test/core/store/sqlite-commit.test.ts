@@ -83,6 +83,7 @@ test('a verb that fails harms no other of its group', async () => {
     demandFiles: () => undefined,
     onRollback: () => undefined,
     onBegin: () => undefined,
+    onWritten: () => undefined,
     onCommit: () => {
       commits += 1
     },
@@ -513,6 +514,7 @@ test('a COMMIT that a reader blocks is refused with nothing written, and the sto
     demandFiles: () => undefined,
     onRollback: () => undefined,
     onBegin: () => undefined,
+    onWritten: () => undefined,
     onCommit: () => undefined,
     onBroken: (error) => broken.push(error),
   })

@@ -35,6 +35,7 @@ import type { DatabasePath } from './file/database-path.ts'
 import { yieldToEvents } from './file/yield-to-events.ts'
 import { HeldRenewals } from './held-renewals.ts'
 import { Beats } from './liveness/beats.ts'
+import { KeptHistory } from './liveness/kept-history.ts'
 import { LivenessFile } from './liveness/liveness-file.ts'
 import { Verdicts } from './liveness/verdicts.ts'
 import { ForeignTaskMessages } from './python/foreign-task-messages.ts'
@@ -109,7 +110,7 @@ export function makeStore(
   malformed: MalformedRows,
   pythonReaders: PythonReaders,
   mode: 'write' | 'read',
-): Store & TablesAccess {
+): SqliteStore & Store {
   const store = new SqliteStore(databasePath, parts, source, malformed, pythonReaders, mode)
   return Object.assign(
     store,
@@ -138,6 +139,7 @@ class SqliteStore implements Omit<Store, TableVerb>, TablesAccess {
   /** Hints reach this process alone: hosts are linked to the bridge, and so is the store that hints. */
   readonly #hints = new HintChannel()
   readonly #closing = new AbortController()
+  readonly #keptHistory: KeptHistory | null
   #foreignRound: Promise<number> | undefined
   #trouble: StoreTrouble | null = null
 
@@ -169,6 +171,7 @@ class SqliteStore implements Omit<Store, TableVerb>, TablesAccess {
     this.#beats = new Beats(this.#livenessFile, { clock, log, speakers: this.#speakers, pythonReaders, isKnown })
     this.#verdicts = new Verdicts(this.#livenessFile, clock)
     this.#writer = mode === 'read' ? null : new DatabaseWriter(databasePath, parts, source, this.#tail)
+    this.#keptHistory = this.#writer === null ? null : new KeptHistory(this.#livenessFile, this.#writer.history, clock)
     this.#taskMessages = this.#writer === null ? null : new ForeignTaskMessages(this.#writer.tables, malformed)
     this.#pythonAgents =
       this.#writer === null || this.#taskMessages === null
@@ -177,6 +180,16 @@ class SqliteStore implements Omit<Store, TableVerb>, TablesAccess {
     this.#foreignRows = this.#writer === null ? null : new ForeignRowSealer(this.#writer, clock)
     this.#retention = this.#writer === null ? null : new Retention(databasePath, this.#writer)
     this.#renewals = this.#writer === null ? null : new HeldRenewals(this.#writer)
+  }
+
+  /** Goes on from where S2 last saw the database, before anything else is written. */
+  async begin(): Promise<void> {
+    const { log } = this.#parts
+    if (this.#writer === null) return
+    const { history } = this.#writer
+    const mark = (await this.#keptHistory?.read(log)) ?? null
+    await this.write(() => history.begin(mark))
+    await this.#keptHistory?.keepLast().catch((error: unknown) => log.warn('end of the database not kept', { error }))
   }
 
   async conversations(): Promise<Conversation[]> {
@@ -292,6 +305,7 @@ class SqliteStore implements Omit<Store, TableVerb>, TablesAccess {
     writer.tend()
     this.#noteTrouble(writer)
     await this.#beats.tick(this.#trouble)
+    await this.#keptHistory?.keep()
     await this.#renewals?.write()
     await this.ask(({ conversations }) => conversations.reloadStep())
     return await this.#tendForeign(writer)
@@ -351,6 +365,7 @@ class SqliteStore implements Omit<Store, TableVerb>, TablesAccess {
     await this.#writer?.groupCommit.close()
     await this.#foreignRound?.catch(() => undefined)
     await this.#beats[Symbol.asyncDispose]()
+    await this.#keptHistory?.keepLast().catch(() => undefined) // what was kept before holds too
     this.#livenessFile[Symbol.dispose]()
     this.#writer?.[Symbol.dispose]()
     await this.#source.settle()
