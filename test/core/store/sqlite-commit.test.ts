@@ -331,7 +331,7 @@ test('a full disk refuses writes, lets reads go on, loses nothing, and heals by 
     const store = await small.open('write', path)
     try {
       const { a, b } = await openChannel(store)
-      writeFileSync(join(folder, 'ballast'), Buffer.alloc(300 * 1024))
+      writeFileSync(join(folder, 'ballast'), Buffer.alloc(200 * 1024))
       const answered: string[] = []
       let refusal: unknown
       for (let index = 0; refusal === undefined && index < 2000; index += 1) {

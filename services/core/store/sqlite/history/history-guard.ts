@@ -2,9 +2,19 @@ import { S2Error } from '#fleet/errors.ts'
 import type { StoreParts } from '../../store.ts'
 import { GAP } from '../backup/carry-over-counters.ts'
 import { isBusy } from '../file/sqlite-errors.ts'
+import { storeIdOf } from '../tables/audit-chain.ts'
 import type { Tables } from '../tables/tables.ts'
 import { goOnFrom, type WentOn } from './go-on.ts'
-import { type HistoryMark, lastIdOf, lookedUpTo, markOf, ORIGIN, type StepBack, stepBackFrom } from './history-mark.ts'
+import {
+  type HistoryMark,
+  type KeptMark,
+  lastIdOf,
+  lookedUpTo,
+  markOf,
+  ORIGIN,
+  type StepBack,
+  stepBackFrom,
+} from './history-mark.ts'
 
 /**
  * Sees to it that a database goes on from where this process last saw it. Others may put an earlier state of it back by way of
@@ -35,15 +45,19 @@ export class HistoryGuard {
     return this.#seen
   }
 
+  get store(): string {
+    return storeIdOf(this.#tables.connection) ?? 'none'
+  }
+
   /** Why the database can be written to no more; null while it can. */
   get refusal(): S2Error | null {
     return this.#refusal
   }
 
   /** Compares what an earlier process saw, where that is known, in the first transaction of this one. */
-  begin(kept: HistoryMark | null): void {
+  begin(kept: KeptMark | null): void {
     const { connection } = this.#tables
-    const mark = kept ?? ORIGIN
+    const mark = kept?.store === this.store ? kept : ORIGIN // another database in its place has a history of its own
     const message = Math.max(mark.message, lookedUpTo(connection))
     const stepBack = stepBackFrom(connection, { ...mark, message })
     if (stepBack !== null) this.#goOn({ ...mark, message }, stepBack)

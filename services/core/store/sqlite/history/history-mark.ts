@@ -14,6 +14,12 @@ export interface HistoryMark {
  */
 export type StepBack = 'chain' | 'ids'
 
+/** A mark that is kept outside of the database: of which one it is (`storeIdOf`). */
+export interface KeptMark extends HistoryMark {
+  readonly store: string
+}
+
+/** Every database goes on from it. */
 export const ORIGIN: HistoryMark = { message: 0, entry: 0, hash: '' }
 
 /** Ids from here on are chosen by foreign writers, and no host takes their messages: they say nothing of how far S2 has come. */

@@ -1,7 +1,7 @@
 import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import type { HistoryGuard } from '../history/history-guard.ts'
-import type { HistoryMark } from '../history/history-mark.ts'
+import type { HistoryMark, KeptMark } from '../history/history-mark.ts'
 import type { LivenessFile } from './liveness-file.ts'
 
 /** The mark is written at most this often, milliseconds: ids skip far more than are given in that time. */
@@ -24,10 +24,10 @@ export class KeptHistory {
   }
 
   /** What an earlier process kept; null where there is nothing, or where it cannot be read. */
-  async read(log: Pick<Log, 'warn'>): Promise<HistoryMark | null> {
+  async read(log: Pick<Log, 'warn'>): Promise<KeptMark | null> {
     try {
       const kept = await this.#file.read((connection) =>
-        connection.get<HistoryMark>('SELECT message, entry, hash FROM history'),
+        connection.get<KeptMark>('SELECT store, message, entry, hash FROM history'),
       )
       return kept ?? null
     } catch (error) {
@@ -47,7 +47,8 @@ export class KeptHistory {
     this.#keptAt = this.#clock.now()
     await this.#file.write((connection) =>
       connection.run(
-        'INSERT OR REPLACE INTO history (id, message, entry, hash) VALUES (1, ?, ?, ?)',
+        'INSERT OR REPLACE INTO history (id, store, message, entry, hash) VALUES (1, ?, ?, ?, ?)',
+        this.#history.store,
         seen.message,
         seen.entry,
         seen.hash,

@@ -48,6 +48,7 @@ CREATE TABLE verdicts (
 -- One row: how far the message database had come, as it was last seen.
 CREATE TABLE history (
   id INTEGER PRIMARY KEY CHECK (id = 1),
+  store TEXT NOT NULL,
   message INTEGER NOT NULL,
   entry INTEGER NOT NULL,
   hash TEXT NOT NULL
