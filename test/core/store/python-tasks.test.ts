@@ -487,7 +487,7 @@ python('what a database of an earlier version has taken in is not taken in again
   )
 })
 
-python('a table of messages that was emptied costs no transaction in each round', async (stage) => {
+python('over a table of messages that was emptied no round wants the write lock', async (stage) => {
   const { ground, store } = stage
   const one = await stage.talk('worker-1')
   insertWithId(ground, 1000, one.id, { type: 'question' })
@@ -496,10 +496,8 @@ python('a table of messages that was emptied costs no transaction in each round'
   await stage.tend()
   const database = new Database(ground.path)
   try {
-    const commits = (): unknown => database.pragma('data_version', { simple: true })
-    const before = commits()
-    for (let round = 0; round < 5; round += 1) await store.tend()
-    assert.equal(commits(), before)
+    database.exec('BEGIN IMMEDIATE')
+    assert.notEqual(await store.tend(), 0, 'the round is done')
   } finally {
     database.close()
   }
