@@ -35,6 +35,11 @@ async function start(config: Config, life: Life): Promise<void> {
         if (trouble === null) troubles.over('database')
         else troubles.met('database', trouble.message, `${trouble.message}; ${trouble.next}`)
       },
+      onWarning: (topic, warning) => {
+        life.health.warning(topic, warning === null ? null : `${warning.message}; ${warning.next}`)
+        if (warning === null) log.info('warning is over', { topic })
+        else log.warn('warning', { topic, why: warning.message, next: warning.next })
+      },
     }),
   )
   if (databaseIn(config.store) !== null) {

@@ -35,31 +35,38 @@ export interface KeptRequestParts<T> {
 }
 
 /**
- * Asks for something that must not be done twice. The request is kept in the state folder until its outcome is known, so
- * that the same command, said again within an hour after a failure or the death of this process, repeats it with its key.
- * Two of the same at once are two. Where the folder cannot be written, the error names the option that does the same.
+ * Asks for something that must not be done twice, and prints the answer by `say`. The request is kept in the state folder until
+ * its outcome was told, so that the same command, said again within an hour after a failure or the death of this process, repeats
+ * it with its key. Two of the same at once are two. Where the folder cannot be written, the error names the option that does the
+ * same.
  */
 export async function askOnce<T, R>(
-  { clock }: Pick<CommandContext, 'clock'>,
+  context: Pick<CommandContext, 'clock' | 'flush' | 'tell'>,
   { state, asked, fresh, optionOf }: KeptRequestParts<T>,
   ask: (kept: KeptRequest<T>) => Promise<R>,
-): Promise<R> {
-  const kept = await KeptFile.take(join(state, 'asked'), digestOf(asked), fresh, clock.wall())
+  say: (answer: R) => void,
+): Promise<void> {
+  const kept = await KeptFile.take(join(state, 'asked'), digestOf(asked), fresh, context.clock.wall())
+  const option = optionOf(kept.request)
   try {
-    const answer = await ask(kept)
-    await kept.forget()
-    return answer
+    say(await ask(kept))
+    if (await context.flush()) await kept.forget()
+    else context.tell(`s2: what was asked for is done\n  next: ${howAgain(option, await kept.leaveOpen())}\n`)
   } catch (error) {
-    if (!isPassing(error)) await kept.forget()
-    else throw withAdvice(error as S2Error, optionOf(kept.request), await kept.leaveOpen())
+    if (isPassing(error)) throw withAdvice(error as S2Error, option, await kept.leaveOpen())
+    await kept.forget()
     throw error
   }
 }
 
-function withAdvice(error: S2Error, option: string, isKept: boolean): S2Error {
-  const again = isKept
+function howAgain(option: string, isKept: boolean): string {
+  return isKept
     ? `say the same again, or add ${option}: it is not done twice`
     : `say it again with ${option}: it is not done twice`
+}
+
+function withAdvice(error: S2Error, option: string, isKept: boolean): S2Error {
+  const again = howAgain(option, isKept)
   const next = error.code === 'unknown_outcome' || error.next === undefined ? again : `${error.next}; then ${again}`
   return new S2Error(error.code, error.message, {
     next,

@@ -63,11 +63,12 @@ test('health, status and an alert name who holds the database; leases and beats 
   context.diagnostic(`people are told after ${took()}`)
 
   const status = await new Promise<{ code: number | null; said: string }>((resolve) => {
-    const cli = new Program(mainOf('cli'), env, ['status'])
+    const cli = new Program(mainOf('cli'), { ...env, S2_STORE: `sqlite:${ground.path}` }, ['status'])
     void cli.ended.then(({ code }) => resolve({ code, said: cli.said }))
   })
   assert.equal(status.code, 1)
   assert.match(status.said, who)
+  assert.match(status.said, /^w1 /m, 'what is read needs no lock')
   const report = { task: 't1', epoch: 1, state: 'in_progress', progress: 'under the lock', result: null } as const
   assert.equal((await store.report(holder, report)).progress, 'under the lock')
   await store.beat([{ session: holder, host: 'h', incarnation: 'i', seq: 1, work: 0 }])
@@ -86,4 +87,38 @@ test('health, status and an alert name who holds the database; leases and beats 
   assert.deepEqual(causes, [['database:locked', true]])
   assert.equal((await bridge.end()).code, 0)
   assert.equal((await watchdog.end()).code, 0)
+})
+
+test('a reader that was stopped is a warning in the health of a bridge that stays ready', async (context) => {
+  if (spawnSync('python3', ['-c', 'import sqlite3']).status !== 0) return context.skip('there is no python3 here')
+  await using ground = await Ground.make()
+  const { folder: state } = ground
+  const env = { S2_STATE: state, S2_LISTEN: '127.0.0.1:0', HOME: state }
+  await using bridge = new Program(mainOf('bridge'), env)
+  await bridge.says('ready')
+  const python = await ground.start('python3', ['-c', LOCK, ground.path])
+  const { pid } = python.process
+  assert.ok(pid !== undefined)
+  for (const sql of ['BEGIN', 'SELECT count(*) FROM messages']) {
+    python.process.stdin?.write(`${sql}\n`)
+    await python.hear()
+  }
+  process.kill(pid, 'SIGSTOP')
+  ground.look((database) => {
+    database.pragma('synchronous = OFF')
+    database.exec('CREATE TABLE others (x); INSERT INTO others VALUES (zeroblob(80000000))')
+  })
+  const health = async () => askHealth('bridge', { path: healthSocket(state, 'bridge') }, ground.parts.clock)
+  await until('the bridge warns', async () => (await health()).warnings.log !== undefined)
+  const { ready, troubles, warnings } = await health()
+  assert.deepEqual([ready, troubles], [true, {}])
+  assert.match(warnings.log ?? '', new RegExp(`python3 \\(pid ${pid}, stopped\\) .*kill -CONT ${pid}`))
+  const shown = new Program(mainOf('cli'), env, ['health', 'bridge'])
+  assert.equal((await shown.ended).code, 0)
+  assert.match(shown.said, /bridge +ready +warning: the log of the database /)
+  process.kill(pid, 'SIGCONT')
+  python.process.stdin?.write('ROLLBACK\n')
+  await python.hear()
+  await until('it is over', async () => (await health()).warnings.log === undefined)
+  assert.equal((await bridge.end()).code, 0)
 })

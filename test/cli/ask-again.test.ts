@@ -52,6 +52,9 @@ async function scene() {
     losses,
     store: ground.store,
     s2: async (...argv: string[]) => await run(argv, { env: { S2_STATE: state, S2_STORE: ground.admin } }),
+    /** The same where standard output takes nothing. */
+    unheard: async (...argv: string[]) =>
+      await run(argv, { env: { S2_STATE: state, S2_STORE: ground.admin }, flush: async () => false }),
     mail: async () => (await ground.store.unacked(worker, 0, 100)).map(({ text }) => text),
     sender: partnerOf(worker),
     [Symbol.asyncDispose]: async () => {
@@ -157,4 +160,23 @@ test('where nothing can be kept the key is told all the same', async () => {
   it.losses.left = 3
   const lost = await it.s2('send', 's2-worker-1', 'hello')
   assert.match(lost.err, /next: say it again with --key s2-send-\w+: it is not done twice\n/)
+})
+
+test('an answer that could not be written was not told: the same command does nothing twice', async () => {
+  await using it = await scene()
+  const unheard = await it.unheard('send', 's2-worker-1', 'into a full disk')
+  assert.match(unheard.err, /is done\n {2}next: say the same again, or add --key s2-send-\w+: it is not done twice\n/)
+  const again = await it.s2('send', 's2-worker-1', 'into a full disk')
+  assert.equal(again.code, 0, again.err)
+  await it.unheard('task', 'add', 'do it', '--to', 's2-worker-1')
+  const added = await it.s2('task', 'add', 'do it', '--to', 's2-worker-1')
+  assert.equal(added.code, 0, added.err)
+  assert.equal((await it.mail()).filter((text) => text === 'into a full disk').length, 1)
+  assert.equal((await it.store.tasks({})).length, 1)
+  await it.s2('send', 's2-worker-1', 'into a full disk')
+  assert.equal(
+    (await it.mail()).filter((text) => text === 'into a full disk').length,
+    2,
+    'that was told, and this is another',
+  )
 })

@@ -1,6 +1,6 @@
 /** `s2 import`: its words, its exit codes, and that a refusal of such a file leads to it. */
 import assert from 'node:assert/strict'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -86,4 +86,19 @@ test('a file of S2 is to be moved away, and to be kept where something of it cou
       VALUES ('conv_ffffffffffffffff', 'a', 'b', 'stray', '2026-01-01T00:00:00.000000')`)
   }, file)
   assert.match(await take(), /\n {2}next: move \S+ away, and keep it: what is left behind is nowhere else\n$/)
+})
+
+test('what is in the log of a file is taken by a link to the file as well', async () => {
+  await using ground = await Ground.make()
+  const at = (name: string): string => join(ground.folder, name)
+  const file = at('py.db')
+  const held = await ground.open('write', at('first.db'))
+  const { a } = await openChannel(held)
+  await held.send(a, 'key', { text: 'in the log' })
+  for (const suffix of ['', '-wal']) copyFileSync(at(`first.db${suffix}`), file + suffix)
+  symlinkSync(file, at('link.db'))
+  const env = { S2_STATE: at('state'), S2_STORE: `sqlite:${at('bridge.db')}` }
+  const shown = await run(['import', at('link.db')], { env })
+  assert.match(shown.out, /--yes takes 1 message of 1 conversation over into /)
+  assert.ok(shown.out.startsWith(`${file} is a file of S2\n`), 'it names the file, which is what is to be kept')
 })

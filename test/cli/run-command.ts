@@ -29,6 +29,7 @@ export async function run(
     print: (text) => {
       out += text
     },
+    flush: async () => true,
     tell: (text) => {
       err += text
     },

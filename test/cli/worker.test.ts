@@ -153,6 +153,10 @@ test('a host joins over the bridge, and its messages reach the orchestrator', as
     [joined.code, joined.out],
     [0, 'This host is s2-worker-1 now; s2-cred-sync brings its credential.\n'],
   )
+  assert.match(
+    joined.err,
+    /s2-cred-sync, which brings the credential, is away .*\n {2}next: systemctl start s2-cred-sync/,
+  )
   assert.equal(statSync(host.identity).mode & 0o777, 0o600)
   await host.fetch()
   const sent = await host.send('hello')

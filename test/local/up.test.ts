@@ -55,11 +55,11 @@ class LocalFleet implements AsyncDisposable {
     return this.#port
   }
 
-  start(umask = '022'): ChildProcess {
+  start({ umask = '022', ...more }: { readonly umask?: string; readonly S2_STORE?: string } = {}): ChildProcess {
     const line = ['-c', 'umask "$1" && shift && exec "$@"', 'sh', umask, process.execPath]
     const up = spawn('/bin/sh', [...line, MAIN, 'up', this.#path, '--json'], {
       cwd: this.folder,
-      env: this.#env,
+      env: { ...this.#env, ...more },
       stdio: ['ignore', 'pipe', 'pipe'],
     })
     for (const stream of [up.stdout, up.stderr]) stream.on('data', (chunk: Buffer) => (this.output += String(chunk)))
@@ -93,14 +93,17 @@ class LocalFleet implements AsyncDisposable {
     return descendantsOf(processes(), markedBy(this.state))
   }
 
+  async stop(): Promise<void> {
+    const up = this.#up
+    if (up === null || up.exitCode !== null || up.signalCode !== null) return
+    const ended = exitOf(up)
+    up.kill('SIGTERM')
+    await ended
+  }
+
   /** Ends the fleet, and what a broken one leaves. */
   async [Symbol.asyncDispose](): Promise<void> {
-    const up = this.#up
-    if (up !== null && up.exitCode === null && up.signalCode === null) {
-      const ended = exitOf(up)
-      up.kill('SIGTERM')
-      await ended
-    }
+    await this.stop()
     await killAll(markedBy(this.state), systemClock)
   }
 
@@ -191,6 +194,27 @@ test('a fleet comes up from nothing, works, tells, and ends without leaving anyt
   assert.doesNotMatch(fleet.output, /SIGKILL/, 'what a hurry ends is told as a fall')
 })
 
+test('a fleet whose store only its first start named goes on with it, and commands find it', async () => {
+  await using fleet = await LocalFleet.make('elsewhere')
+  const store = join(fleet.folder, 'shared', 'bridge.db')
+  mkdirSync(join(fleet.folder, 'shared'))
+  const conversations = async (): Promise<string> => (await fleet.s2('conversation', 'list', '--json')).out
+  const isUp = (times: number): boolean => fleet.output.split(` in sqlite:${store}; see them`).length === times + 1
+  fleet.start({ S2_STORE: `sqlite:${store}` })
+  await fleet.until('it is up', () => isUp(1))
+  const before = await conversations()
+  assert.match(before, /s2-worker-1/)
+  await fleet.stop()
+  assert.match((await fleet.s2('backup')).out, /backups/)
+  assert.equal((await fleet.s2('audit', 'verify')).code, 0)
+  assert.match((await fleet.s2('import', store)).err, /is the database itself/)
+  fleet.start()
+  await fleet.until('it is up again', () => isUp(2))
+  const ids = (json: string): string[] => (JSON.parse(json) as { id: string }[]).map(({ id }) => id)
+  assert.deepEqual(ids(await conversations()), ids(before))
+  assert.equal(existsSync(join(fleet.state, 'bridge.db')), false)
+})
+
 test('when s2 up is killed, all it started ends, commands of tasks too', async () => {
   await using fleet = await LocalFleet.make('killed')
   const up = fleet.start()
@@ -242,7 +266,7 @@ for (const umask of ['000', '022']) {
     await using fleet = await LocalFleet.make(`umask-${umask}`)
     mkdirSync(fleet.state)
     chmodSync(fleet.state, 0o777)
-    const up = fleet.start(umask)
+    const up = fleet.start({ umask })
     await fleet.until('it is up', () => fleet.output.includes('"event":"up"'))
     const worker = join(fleet.state, 'workers', 's2-worker-1')
     await fleet.until('the worker has its credential', () => existsSync(join(worker, 'credentials')))

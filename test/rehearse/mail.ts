@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Conversation } from '../../services/core/fleet/conversation.ts'
-import { type SessionId, sessionId } from '../../services/core/fleet/session-id.ts'
+import { type SessionId, sessionId, sideOf } from '../../services/core/fleet/session-id.ts'
 import { Inbox } from '../../services/core/spool/inbox.ts'
 import { Outbox } from '../../services/core/spool/outbox.ts'
 
@@ -25,14 +25,21 @@ export class MailLoad {
   readonly #channels: readonly Channel[]
   readonly #inboxes: readonly Inbox[]
   readonly #sendEveryMs: number
+  readonly #readsReports: boolean
   readonly #sending = new AbortController()
   readonly #reading = new AbortController()
   #sender: Promise<void> = Promise.resolve()
   #reader: Promise<void> = Promise.resolve()
 
-  /** Each end says something every so many milliseconds. */
-  constructor(conversations: readonly Conversation[], stateOf: (agent: string) => string, sendEveryMs = 400) {
+  /** Each end says something every so many milliseconds. `readsReports`: what workers report of tasks is read too. */
+  constructor(
+    conversations: readonly Conversation[],
+    stateOf: (agent: string) => string,
+    sendEveryMs = 400,
+    readsReports = false,
+  ) {
     this.#sendEveryMs = sendEveryMs
+    this.#readsReports = readsReports
     this.#channels = conversations.flatMap(({ id, agents }) => [
       channel(sessionId(id, 'a'), sessionId(id, 'b'), agents.b, stateOf(agents.a)),
       channel(sessionId(id, 'b'), sessionId(id, 'a'), agents.a, stateOf(agents.b)),
@@ -111,9 +118,11 @@ export class MailLoad {
     for (const inbox of this.#inboxes) {
       for (const id of await inbox.list('new')) {
         const message = await inbox.read(id)
-        if (message === null || message.action !== ACTION) continue // letters about tasks belong to `s2 work`
+        const isOurs = message?.action === ACTION
+        // Letters about tasks belong to `s2 work`, and reports on them to whoever gives tasks.
+        if (message === null || !(isOurs || (this.#readsReports && sideOf(message.to) === 'a'))) continue
         const [acked] = await inbox.ack([id])
-        if (acked === undefined) continue
+        if (acked === undefined || !isOurs) continue
         const number = (JSON.parse(message.text) as { rehearsal: number }).rehearsal
         this.#channels.find(({ from, to }) => from === message.from && to === message.to)?.read.push(number)
       }

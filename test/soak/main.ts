@@ -2,7 +2,7 @@
  * A real fleet of nine agents that works for hours while faults befall it. What lasts is measured all the while, and must be flat:
  * memory, descriptors, threads, the logs of the databases, rows and files. At the end each thing that was acknowledged is there once.
  */
-import { writeFileSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { systemChance, systemClock } from '../../services/core/runtime/clock.ts'
@@ -44,6 +44,8 @@ const everyMs = positive('every', values.every) * 1_000
 const seed = values.seed ?? String(Date.now())
 const HOUR_MS = 3_600_000
 const SAMPLE_MS = 10_000
+/** A program stands still while it writes its heap down, for less than a second. */
+const HEAPS_EVERY_MS = 300_000
 /** What a program takes while it warms up says nothing of what it takes for ever. */
 const WARM_UP_MS = Math.min(HOUR_MS / 4, (hours * HOUR_MS) / 3)
 const JUDGED_FROM_HOURS = 0.5
@@ -93,7 +95,10 @@ async function play(): Promise<void> {
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('S2_')))
   const around = { state: stage.state, folder: stage.folder, env }
   const plans = planPrograms(readFleet(join(stage.folder, 'fleet.json')), around)
-  programs.push(...plans.map((plan) => new FleetProgram(plan, stage.folder)))
+  const heaps = join(stage.folder, 'heaps')
+  mkdirSync(heaps)
+  const options = { NODE_OPTIONS: `--heapsnapshot-signal=SIGUSR2 --diagnostic-dir=${heaps}` }
+  programs.push(...plans.map((plan) => new FleetProgram({ ...plan, env: { ...plan.env, ...options } }, stage.folder)))
   const over = new AbortController()
   const restarts: string[] = []
   const running = programs.map((program) => keepRunning(program, over.signal, restarts))
@@ -103,7 +108,7 @@ async function play(): Promise<void> {
 
   const parts = { clock: systemClock, chance: systemChance, log: recordingLog() }
   await using store = await openStore(`unix:${join(stage.state, 'run', 'admin.sock')}`, parts)
-  const mail = new MailLoad(conversations, (agent) => stage.stateOf(agent), 500)
+  const mail = new MailLoad(conversations, (agent) => stage.stateOf(agent), 500, true)
   const tasks = new TaskLoad(store, conversations, 10_000 / WORKERS)
   mail.start()
   tasks.start()
@@ -111,6 +116,7 @@ async function play(): Promise<void> {
   const samples = new Samples(lasting, [stage.state, ...new Set(states.filter((state) => state !== stage.state))])
   const repeated = [
     repeat(() => samples.take(), SAMPLE_MS, over.signal),
+    repeat(() => samples.takeHeaps(heaps), HEAPS_EVERY_MS, over.signal),
     repeat(() => store.prune(PRUNED_AFTER_MS), 60_000, over.signal),
     repeat(() => stage.s2('backup', '--keep', '3'), BACKUP_EVERY_MS, over.signal),
     repeat(() => telling.say(progress(samples, mail, tasks)), (hours * HOUR_MS) / 12, over.signal),

@@ -1,5 +1,6 @@
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { basename, join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import Database from 'better-sqlite3'
 import type { FleetProgram } from '../kills/fleet-program.ts'
 import type { Point } from './trend.ts'
@@ -11,14 +12,19 @@ export interface Kind {
   readonly most?: number
 }
 
-/** A megabyte an hour is a leak that a person would meet after some weeks. */
+/**
+ * A megabyte an hour is a leak that a person would meet after some weeks. It is looked for in what lives in the heap after a
+ * collection: the memory that a program has from the system follows that with hours of delay, and is shown.
+ */
 export const KINDS = {
-  memory: { unit: 'MB', risesPerHour: 1 },
+  heap: { unit: 'MB', risesPerHour: 1 },
+  memory: { unit: 'MB', risesPerHour: null },
   descriptors: { unit: '', risesPerHour: 0.5 },
   threads: { unit: '', risesPerHour: 0.5 },
   log: { unit: 'MB', risesPerHour: 0.5, most: 16 },
   database: { unit: 'MB', risesPerHour: 1 },
   rows: { unit: '', risesPerHour: 60 },
+  'kept rows': { unit: '', risesPerHour: null },
   'spool files': { unit: '', risesPerHour: 30 },
   'kept files': { unit: '', risesPerHour: null },
   logs: { unit: 'MB', risesPerHour: null },
@@ -33,6 +39,10 @@ export interface Figure {
 }
 
 const MB = 1_000_000
+/** What is kept on purpose: the keys of sends for as long as their conversations, and the list of the segments. */
+const KEPT_TABLES: readonly string[] = ['s2_old_sends', 's2_segments']
+/** How long a program may take to write its heap down, which is longer where it stands still just then. */
+const HEAP_MS = 30_000
 
 /** The figures of a fleet over time. A figure that cannot be read just then, as of a program that starts, is left out. */
 export class Samples {
@@ -61,11 +71,24 @@ export class Samples {
     return performance.now() - this.#began
   }
 
+  /** Has each program collect its garbage and write down what is left (Node's `--heapsnapshot-signal=SIGUSR2`), and measures that. */
+  async takeHeaps(folder: string): Promise<void> {
+    for (const { pid, name } of this.#programs) {
+      if (pid === undefined) continue
+      const at = this.elapsedMs
+      process.kill(pid, 'SIGUSR2')
+      const path = await writtenHeap(folder, pid)
+      if (path === null) continue
+      this.#note('heap', name, () => sizeOf(path), at)
+      rmSync(path)
+    }
+  }
+
   take(): void {
     for (const program of this.#programs) this.#takeProgram(program)
     this.#takeDatabase(join(this.#state, 'bridge.db'))
     for (const name of ['liveness.db', 'bridge.db']) {
-      this.#note('database', name, () => sizeOf(join(this.#state, name)))
+      this.#note('database', name, () => ownSizeOf(join(this.#state, name)))
       this.#note('log', `${name}-wal`, () => sizeOf(join(this.#state, `${name}-wal`)))
     }
     const all = (folders: readonly string[]): number =>
@@ -93,14 +116,15 @@ export class Samples {
     try {
       const tables = database.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'").pluck().all() as string[]
       for (const table of tables) {
-        this.#note('rows', table, () => Number(database.prepare(`SELECT count(*) FROM "${table}"`).pluck().get()))
+        const kind = KEPT_TABLES.includes(table) ? 'kept rows' : 'rows'
+        this.#note(kind, table, () => Number(database.prepare(`SELECT count(*) FROM "${table}"`).pluck().get()))
       }
     } finally {
       database.close()
     }
   }
 
-  #note(kind: KindName, of: string, read: () => number): void {
+  #note(kind: KindName, of: string, read: () => number, at = this.elapsedMs): void {
     let value: number
     try {
       value = read()
@@ -110,7 +134,33 @@ export class Samples {
     const key = `${kind} ${of}`
     const figure = this.#figures.get(key) ?? { kind, of, points: [] }
     this.#figures.set(key, figure)
-    figure.points.push({ at: this.elapsedMs, value })
+    figure.points.push({ at, value })
+  }
+}
+
+/** The file in which a program has written its heap down; null where none comes, as of one that stands still. */
+async function writtenHeap(folder: string, pid: number): Promise<string | null> {
+  const isOf = (name: string): boolean => name.includes(`.${pid}.`) && name.endsWith('.heapsnapshot')
+  const end = performance.now() + HEAP_MS
+  for (let last = 0; performance.now() < end; ) {
+    await sleep(500)
+    const name = readdirSync(folder).find(isOf)
+    const size = name === undefined ? 0 : statSync(join(folder, name)).size
+    if (name !== undefined && size > 0 && size === last) return join(folder, name)
+    last = size
+  }
+  return null
+}
+
+/** The size of a database without the tables that are kept on purpose. */
+function ownSizeOf(path: string): number {
+  const database = new Database(path, { readonly: true, timeout: 1_000 })
+  try {
+    const names = KEPT_TABLES.map(() => '?').join()
+    const kept = database.prepare(`SELECT coalesce(sum(pgsize), 0) FROM dbstat WHERE name IN (${names})`).pluck()
+    return sizeOf(path) - Number(kept.get(...KEPT_TABLES)) / MB
+  } finally {
+    database.close()
   }
 }
 

@@ -47,8 +47,11 @@ export function define(command: Command, context: CommandContext): void {
 
 const COLUMNS = [{ title: 'PROGRAM' }, { title: 'STATE' }, { title: 'WHAT IT DOES', stretches: true }]
 
-function cellsOf({ program, ready, state, status, troubles }: ProgramHealth): string[] {
-  const why = Object.entries(troubles).map(([topic, text]) => `${topic}: ${text}`)
+function cellsOf({ program, ready, state, status, troubles, warnings }: ProgramHealth): string[] {
+  const why = [
+    ...Object.entries(troubles).map(([topic, text]) => `${topic}: ${text}`),
+    ...Object.values(warnings).map((text) => `warning: ${text}`),
+  ]
   return [program, ready || state !== 'ready' ? state : 'troubled', [...why, status].filter((each) => each).join('; ')]
 }
 

@@ -6,6 +6,7 @@ import { storeParts } from '#console/store-access.ts'
 import { table } from '#console/table.ts'
 import { counted, oneLine } from '#console/terminal-text.ts'
 import { readSettings } from '#runtime/read-settings.ts'
+import { databasePathOf } from '#store/sqlite/file/database-path.ts'
 import { roomIn } from '#store/sqlite/file/disk-room.ts'
 import {
   HERE_ALREADY,
@@ -45,7 +46,9 @@ export function define(command: Command, context: CommandContext): void {
 async function bringOver(context: CommandContext, name: string, { yes = false, json }: Options): Promise<void> {
   const env = commandEnv(context)
   const { S2_STATE: state, S2_LIFETIME: lifetimeMs } = readSettings(env, ['S2_STATE', 'S2_LIFETIME'])
-  const order = { file: resolve(context.folder, name), database: databasePath(env), state, lifetimeMs }
+  // SQLite keeps the log beside the file itself, not beside a link to it
+  const { path: file } = await databasePathOf(resolve(context.folder, name))
+  const order = { file, database: databasePath(env), state, lifetimeMs }
   const parts = { ...storeParts(context), roomIn }
   const found = yes ? await importDatabase(order, parts) : await planImport(order, parts)
   if (json === true) context.print(`${JSON.stringify(asJson(found, order, yes), null, 2)}\n`)

@@ -26,7 +26,7 @@ import { closest } from '#runtime/read-settings.ts'
 import { type FoundCredentials, readCredentials } from '#spool/credentials.ts'
 import { Outbox } from '#spool/outbox.ts'
 import type { Store } from '#store/store.ts'
-import { askOnce, cameEarlier } from '../kept-requests.ts'
+import { askOnce, cameEarlier, type KeptRequest } from '../kept-requests.ts'
 import { duration } from '../option-parsers.ts'
 
 const EXAMPLES = `
@@ -71,9 +71,7 @@ export function define(command: Command, context: CommandContext): void {
       const text = words.length === 1 && words[0] === '-' ? await context.input(TEXT_MAX * 4 + 1) : words.join(' ')
       const draft: MessageDraft = { text, action: options.action ?? null, files: options.file ?? [] }
       checkDraft(draft)
-      const sent = await send(context, to, draft, options)
-      if (options.json === true) context.print(`${JSON.stringify(sent)}\n`)
-      else context.print(`${inWords(sent, context.clock.wall())}\n`)
+      await send(context, to, draft, options)
     })
 }
 
@@ -105,7 +103,11 @@ function inWords({ state, to, id, name, key, cameAt, why }: Sent, now: number): 
   return `${state}: ${what} to ${to} is in the store (key ${key}); it counts as received when it is acked`
 }
 
-async function send(context: CommandContext, to: string, draft: MessageDraft, options: Options): Promise<Sent> {
+function say(context: CommandContext, sent: Sent, { json }: Options): void {
+  context.print(`${json === true ? JSON.stringify(sent) : inWords(sent, context.clock.wall())}\n`)
+}
+
+async function send(context: CommandContext, to: string, draft: MessageDraft, options: Options): Promise<void> {
   const state = stateFolder(context)
   const found = await readCredentials(state)
   const outbox = new Outbox(state)
@@ -114,17 +116,17 @@ async function send(context: CommandContext, to: string, draft: MessageDraft, op
   if (found.credentials.length > 0 && (await isCarried())) {
     const from = await senderAmong(context, to, found, options)
     if (found.credentials.some(({ session }) => session === from)) {
-      return await throughOutbox(context, state, from, draft, options)
+      return say(context, await throughOutbox(context, state, from, draft, options), options)
     }
   }
   await using reached = await reachFleet(context)
   const conversations = await reached.store.conversations()
   const own = reached.as === 'session' ? reached.credentials.map(({ session }) => session) : null
   const from = chooseSender(to, conversations, own, options.from)
-  return await straight(context, state, reached.store, from, draft, options)
+  await straight(context, state, reached.store, from, draft, options)
 }
 
-/** Sends to the store itself. A key that was drawn here is kept until the outcome is known. */
+/** Sends to the store itself. A key that was drawn here is kept until the outcome was told. */
 async function straight(
   context: CommandContext,
   state: string,
@@ -132,7 +134,7 @@ async function straight(
   from: SessionId,
   draft: MessageDraft,
   options: Options,
-): Promise<Sent> {
+): Promise<void> {
   const began = context.clock.wall()
   const parts = {
     state,
@@ -140,11 +142,12 @@ async function straight(
     fresh: () => options.key ?? `s2-send-${randomBytes(12).toString('hex')}`,
     optionOf: (key: string) => `--key ${key}`,
   }
-  return await askOnce(context, parts, async ({ request: key }) => {
+  const ask = async ({ request: key }: KeptRequest<string>): Promise<Sent> => {
     const { id, sentAt } = await store.send(from, key, draft)
     const cameAt = cameEarlier(sentAt, began) ? sentAt : null
     return { state: 'queued', from, to: partnerOf(from), id, name: null, key, cameAt, why: null }
-  })
+  }
+  await askOnce(context, parts, ask, (sent) => say(context, sent, options))
 }
 
 /** The session to send from. An unknown name is looked up at the bridge; without a bridge the only session sends to its partner. */

@@ -28,7 +28,7 @@ import {
 import { attemptsInWords, isPaused } from '#fleet/task-attempts.ts'
 import { closest } from '#runtime/read-settings.ts'
 import type { LateReport, Store } from '#store/store.ts'
-import { askOnce, cameEarlier } from '../kept-requests.ts'
+import { askOnce, cameEarlier, type KeptRequest } from '../kept-requests.ts'
 import { count, role, someTime } from '../option-parsers.ts'
 
 const EXAMPLES = `
@@ -151,14 +151,15 @@ async function add(context: CommandContext, description: string, options: AddOpt
   checkTask(fresh())
   const asked = ['task', wish, deadline, options.id ?? null]
   const parts = { state: stateFolder(context), asked, fresh, optionOf: ({ id }: NewTask) => `--id ${id}` }
-  const added = await askOnce(context, parts, async ({ request, isRepeated }) => {
-    return { ...(await reached.store.addTask(request)), isRepeated }
+  const ask = async ({ request, isRepeated }: KeptRequest<NewTask>) => {
+    return { isRepeated, task: await reached.store.addTask(request) }
+  }
+  await askOnce(context, parts, ask, ({ isRepeated, task }) => {
+    if (options.json === true) return context.print(`${JSON.stringify(task)}\n`)
+    const isEarlier = isRepeated && cameEarlier(task.createdAt, began)
+    const came = isEarlier ? ` was added ${ago(began - task.createdAt)} ago by an earlier try: it` : ''
+    context.print(`${task.id}${came} is ${task.state}${task.holder === null ? '' : `: ${task.holder} has it`}\n`)
   })
-  const { isRepeated, ...task } = added
-  if (options.json === true) return context.print(`${JSON.stringify(task)}\n`)
-  const isEarlier = isRepeated && cameEarlier(task.createdAt, began)
-  const came = isEarlier ? ` was added ${ago(began - task.createdAt)} ago by an earlier try: it` : ''
-  context.print(`${task.id}${came} is ${task.state}${task.holder === null ? '' : `: ${task.holder} has it`}\n`)
 }
 
 /** Refuses roles that no agent has, or is to have: a task for one would wait for ever because of a slip of the pen. */

@@ -5,6 +5,7 @@ import { pathToFileURL } from 'node:url'
 import { type Command, Option } from 'commander'
 import type { CommandContext } from '#console/context.ts'
 import { UsageError } from '#console/failure.ts'
+import { quoted } from '#console/shell-quote.ts'
 import { commandEnv } from '#console/state-folder.ts'
 import { type ReachedFleet, reachAdministration } from '#console/store-access.ts'
 import { S2Error } from '#fleet/errors.ts'
@@ -19,6 +20,7 @@ import {
   openJoinRequest,
   parseJoinRequest,
 } from '#identity/joining.ts'
+import { programCommand } from '#runtime/argv-of-program.ts'
 import { formatDuration } from '#runtime/duration.ts'
 import { askHealth, healthSocket } from '#runtime/health-client.ts'
 import { closest, readSettings } from '#runtime/read-settings.ts'
@@ -200,6 +202,7 @@ async function enter(context: CommandContext, given: string | undefined, options
   const joined = await joinFleet(context, line, { force: options.force === true })
   if (options.json === true) context.print(`${JSON.stringify(joined)}\n`)
   else tellJoined(context, joined)
+  await tellWhetherCarried(context)
   if (joined.way !== 'bridge' || joined.isAdmitted) return
   throw new S2Error(
     'unavailable',
@@ -383,10 +386,26 @@ async function membershipOf(
 
 /** Credentials are made by cred-sync on this host alone: without it a worker waits, and nobody would see why. */
 async function tellWhetherIssued(context: CommandContext): Promise<void> {
+  const away = await credSyncAway(context)
+  if (away === null) return
+  context.tell(
+    `s2: s2-cred-sync, which admits workers and issues their credentials, is away (${away})\n  next: start it: systemctl start s2-cred-sync\n`,
+  )
+}
+
+/** The same on the host of a worker, whose credential it brings; mail comes by keepalive. */
+async function tellWhetherCarried(context: CommandContext): Promise<void> {
+  const away = await credSyncAway(context)
+  if (away === null) return
+  const byHand = (['cred-sync', 'keepalive'] as const).map((each) => programCommand(each).map(quoted).join(' '))
+  context.tell(
+    `s2: s2-cred-sync, which brings the credential, is away (${away})\n  next: systemctl start s2-cred-sync s2-keepalive; without systemd: ${byHand.join(' and ')}\n`,
+  )
+}
+
+/** Why nobody answers for the cred-sync of this host; null where it runs. */
+async function credSyncAway(context: CommandContext): Promise<string | null> {
   const { S2_STATE } = readSettings(commandEnv(context), ['S2_STATE'])
   const { state, status } = await askHealth('cred-sync', { path: healthSocket(S2_STATE, 'cred-sync') }, context.clock)
-  if (state !== 'away') return
-  context.tell(
-    `s2: s2-cred-sync, which admits workers and issues their credentials, is away (${status})\n  next: start it: systemctl start s2-cred-sync\n`,
-  )
+  return state === 'away' ? status : null
 }

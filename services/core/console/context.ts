@@ -12,6 +12,8 @@ export interface CommandContext {
   readonly screen: Screen
   /** Writes to standard output, which holds the result alone. */
   print(text: string): void
+  /** Waits until standard output has taken all that was printed; false where it could not, as on a full disk. */
+  flush(): Promise<boolean>
   /** Writes to standard error, which holds messages for a person. */
   tell(text: string): void
   /** All of standard input, up to `max` bytes of it. */
@@ -76,6 +78,8 @@ export function systemContext(env: CommandContext['env']): CommandContext {
     },
     isAttended: process.stdin.isTTY === true,
     print: (text) => void stdout.write(text),
+    // The error of an earlier write is told by an event, which may come after this write's answer.
+    flush: () => new Promise((resolve) => stdout.write('', () => setImmediate(() => resolve(!unwritable)))),
     tell: (text) => void stderr.write(text),
     input: readInput,
     ask: askLine,

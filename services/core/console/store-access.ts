@@ -140,7 +140,7 @@ export async function isSocketAnswered(path: string): Promise<boolean> {
 }
 
 export function storeParts(context: CommandContext): StoreParts {
-  return { clock: context.clock, chance: context.chance, log: terseLog(context) }
+  return { clock: context.clock, chance: context.chance, log: terseLog(context), malformedRows: 'sum' }
 }
 
 /** A log for a person: warnings and errors, on standard error. */

@@ -1,3 +1,4 @@
+import { textHead } from './cut-text.ts'
 import { isObserver, type SessionId, type Side, sessionId } from './session-id.ts'
 
 /** A channel of two sessions. Times are milliseconds since 1970, UTC. */
@@ -22,6 +23,14 @@ export interface NewConversation {
 /** A new conversation with its tokens, which no other answer carries. */
 export interface OpenedConversation extends Conversation {
   readonly tokens: Readonly<Record<Side, string>>
+}
+
+/** Characters of a role. Foreign writers may call one anything: no list, page or alert is longer for it. */
+const ROLE_MAX = 200
+
+/** A role as a foreign writer has it, cut to what a role of S2 may be. */
+export function roleHead(role: string): string {
+  return textHead(role, ROLE_MAX)
 }
 
 /** A program of the fleet with one or more sessions. */

@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { boundedWait, WaitError } from './bounded-wait.ts'
 import type { Clock } from './clock.ts'
+import type { HealthReport } from './health.ts'
 import { httpExchange } from './http-exchange.ts'
 import type { Address } from './setting-parsers.ts'
 
@@ -11,7 +12,11 @@ export interface ProgramHealth {
   readonly state: string
   readonly status: string
   readonly troubles: Readonly<Record<string, string>>
+  /** What does not keep it from its work. Older programs do not say it. */
+  readonly warnings: Readonly<Record<string, string>>
 }
+
+type ToldByAll = Omit<HealthReport, 'warnings'>
 
 const ANSWER_MS = 5_000
 const ANSWER_MAX = 1_048_576
@@ -26,10 +31,11 @@ export async function askHealth(program: string, address: Address, clock: Clock)
   const request = { to: { address, path: '/readyz' }, answerMax: ANSWER_MAX }
   try {
     const { body } = await boundedWait((signal) => httpExchange(request, signal), ANSWER_MS, clock)
-    const report = JSON.parse(body) as Omit<ProgramHealth, 'program'>
-    return { program, ready: report.ready, state: report.state, status: report.status, troubles: report.troubles }
+    const { ready, state, status, troubles, warnings = {} } = JSON.parse(body) as Partial<HealthReport> & ToldByAll
+    return { program, ready, state, status, troubles, warnings }
   } catch (error) {
-    return { program, ready: false, state: 'away', status: whyAway(error as NodeJS.ErrnoException), troubles: {} }
+    const status = whyAway(error as NodeJS.ErrnoException)
+    return { program, ready: false, state: 'away', status, troubles: {}, warnings: {} }
   }
 }
 

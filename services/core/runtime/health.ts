@@ -8,11 +8,20 @@ import { Metrics } from './metrics.ts'
 import { ConfigError } from './read-settings.ts'
 import type { Address } from './setting-parsers.ts'
 
+export interface HealthReport {
+  readonly state: string
+  readonly ready: boolean
+  readonly status: string
+  readonly troubles: Readonly<Record<string, string>>
+  readonly warnings: Readonly<Record<string, string>>
+}
+
 /** The health of a program: its state, its troubles, and its metrics. */
 export class Health {
   readonly metrics = new Metrics()
   #state: 'init' | 'ready' | 'draining' | 'stopped' = 'init'
   #troubles = new Map<string, string>()
+  #warnings = new Map<string, string>()
   #status = ''
   readonly #isStuck: () => boolean
   readonly #redact: Redact
@@ -43,12 +52,24 @@ export class Health {
     else this.#troubles.set(topic, this.#redact(why))
   }
 
+  /** Records what people should see to while all of the work is done; null for the same topic ends that. */
+  warning(topic: string, why: string | null): void {
+    if (why === null) this.#warnings.delete(topic)
+    else this.#warnings.set(topic, this.#redact(why))
+  }
+
   get ready(): boolean {
     return this.state === 'ready' && this.#troubles.size === 0
   }
 
-  report(): { state: string; ready: boolean; status: string; troubles: Record<string, string> } {
-    return { state: this.state, ready: this.ready, status: this.#status, troubles: Object.fromEntries(this.#troubles) }
+  report(): HealthReport {
+    return {
+      state: this.state,
+      ready: this.ready,
+      status: this.#status,
+      troubles: Object.fromEntries(this.#troubles),
+      warnings: Object.fromEntries(this.#warnings),
+    }
   }
 }
 

@@ -7,6 +7,7 @@ import type { Alert, Incident, NewIncident } from '#fleet/incident.ts'
 import type { Mark, Message, MessageDraft, StoredMessage, WaitingMessage } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import type { StoreTrouble } from '#fleet/store-trouble.ts'
+import type { StoreWarning } from '#fleet/store-warning.ts'
 import type { Move, NewTask, Report, Task, TaskEnding, TaskState } from '#fleet/task.ts'
 import type { AgentVerdict } from '#fleet/verdict.ts'
 import type { Admission, JoinOutcome, JoinRequest, NewInvitation, Worker } from '#fleet/worker.ts'
@@ -252,6 +253,10 @@ export interface StoreParts {
   readonly onBroken?: (error: Error) => void
   /** Something began to keep the store from being written to, or is over (null): it passes by itself when its cause does. */
   readonly onTrouble?: (trouble: StoreTrouble | null) => void
+  /** Something is not well with the store and nothing is refused for it, or it is well again (null). */
+  readonly onWarning?: (kind: StoreWarning['kind'], warning: StoreWarning | null) => void
+  /** How rows of foreign writers that nobody can read are told: each as it is found, or their sum when the store is closed. */
+  readonly malformedRows?: 'each' | 'sum'
   /** Opening the store begins something that blocks the whole process for at most so long. */
   readonly onLong?: (what: string, atMostMs: number) => void
 }

@@ -27,6 +27,7 @@ function terminal(
     screen: { isTerminal: true, columns, rows, coloured: false },
     isAttended: true,
     print,
+    flush: async () => true,
     tell: () => undefined,
     become: async () => 0,
     ask: async () => '',

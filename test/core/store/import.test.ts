@@ -1,16 +1,18 @@
 /** What other bridges kept, and what S2 kept in a file that lost its place, is brought over: once, and with nothing altered there. */
 import assert from 'node:assert/strict'
-import { chmodSync, existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import Database from 'better-sqlite3'
 import { systemClock } from '#runtime/clock.ts'
 import { type Import, type ImportOrder, importDatabase, planImport } from '#store/sqlite/import/import-database.ts'
+import { SourceFile } from '#store/sqlite/import/source-file.ts'
 import { pythonTime } from '#store/sqlite/python/python-format.ts'
 import type { Store } from '#store/store.ts'
-import { Ground, noPython, openChannel, refused } from './sqlite-ground.ts'
+import { Ground, noPython, openChannel, refused, runTool } from './sqlite-ground.ts'
 
 const HOUR = 3_600_000
+const CONV = 'conv_0000000000000001'
 const TOKEN = { a: 'a1'.repeat(32), b: 'b2'.repeat(32) }
 
 /** A file to bring over, and the database that it is brought into. */
@@ -402,4 +404,71 @@ test('an agent of the Python bridge goes on where its conversation was brought o
     ['before'],
   )
   assert.deepEqual(counts(await crossing.take()), {}, 'what was read here since is not unread again')
+})
+
+test('a row with a field that is longer than any message is left behind, and the others are taken', async () => {
+  await using ground = await Ground.make()
+  const crossing = new Crossing(ground)
+  crossing.sql(TABLES)
+  crossing.sql(CONVERSATION, CONV, 'orchestrator', 'tests', TOKEN.a, TOKEN.b, at(-HOUR), at(HOUR))
+  const say = (text: string, metadata: string): void =>
+    crossing.sql(`INSERT INTO messages (conversation_id, from_session, to_session, message, metadata, timestamp)
+      VALUES ('${CONV}', 'a', 'b', ${text}, ${metadata}, '${at(0)}')`)
+  say('CAST(zeroblob(5000000) AS TEXT)', 'NULL') // to length() it is empty
+  say("'with long metadata'", 'CAST(zeroblob(5000000) AS TEXT)')
+  say("'as usual'", 'NULL')
+  const taken = await crossing.take()
+  assert.deepEqual(counts(taken), { [CONV]: ['live', 'kept', 1, 0, 1, ''] })
+  assert.deepEqual(taken.leftBehind, [{ what: 'message', why: 'with a field of more than 4 MB', count: 2 }])
+})
+
+test('a pipe or a folder under the name of a log is refused by its path, and nothing waits for it', async () => {
+  for (const suffix of ['-wal', '-journal']) {
+    for (const make of [(path: string) => runTool('mkfifo', path), (path: string) => mkdirSync(path)]) {
+      await using ground = await Ground.make()
+      const crossing = new Crossing(ground)
+      fillBridge(crossing)
+      rmSync(`${crossing.order.file}-wal`, { force: true })
+      make(crossing.order.file + suffix)
+      const refusal = await refused('invalid', crossing.plan())
+      assert.equal(refusal.message, `${crossing.order.file}${suffix} is not a file`)
+      assert.match(refusal.next ?? '', /^no bridge made it, so move it away: mv /)
+      assert.equal(existsSync(crossing.order.state), false, 'nothing was copied')
+    }
+  }
+})
+
+test('refusals of a file say what it is, and advise about the file', async () => {
+  await using ground = await Ground.make()
+  const crossing = new Crossing(ground)
+  const { file } = crossing.order
+  writeFileSync(file, 'no database '.repeat(1_000))
+  const foreign = await refused('invalid', crossing.plan())
+  assert.equal(foreign.message, `${file} is no database of a bridge: it is no database of SQLite`)
+  assert.match(foreign.next ?? '', /^name the file in which a bridge/)
+  rmSync(file)
+  crossing.sql(
+    TABLES.replace(/\n {4}to_session[^;]*;/, ' message TEXT, PRIMARY KEY (id)) WITHOUT ROWID;').replace(
+      'id INTEGER PRIMARY KEY AUTOINCREMENT, conversation_id TEXT NOT NULL, from',
+      'id INTEGER, conversation_id TEXT NOT NULL, from',
+    ),
+  )
+  assert.match((await refused('invalid', crossing.plan())).message, /its rows have no numbers \(WITHOUT ROWID\)/)
+})
+
+test('a file with indexes under the names of ours is taken', async () => {
+  await using ground = await Ground.make()
+  const crossing = new Crossing(ground)
+  fillBridge(crossing)
+  crossing.sql('CREATE INDEX s2_import_messages ON messages (timestamp)')
+  assert.deepEqual(counts(await crossing.plan()), FROM_BRIDGE)
+})
+
+test('what fails in a file is said of that file, and not of the database that it is brought into', async () => {
+  await using ground = await Ground.make()
+  const crossing = new Crossing(ground)
+  fillBridge(crossing)
+  using source = SourceFile.open(crossing.order.file, '/the/original.db')
+  crossing.sql('DROP TABLE messages')
+  assert.throws(() => source.strayMessages(), { code: 'invalid', message: /^\/the\/original\.db is no database/ })
 })

@@ -607,6 +607,30 @@ test('malformed rows are passed over, told once, and stop nothing', { skip: noPy
   assert.equal((await store.unacked(b, 0, 100)).length, 6)
 })
 
+test('a command tells malformed rows in one line, and cuts roles that nobody could read', async () => {
+  await using ground = await Ground.make({ malformedRows: 'sum' })
+  const store = await ground.open()
+  const insert = "INSERT INTO conversations VALUES (?, ?, 'b', '', '', '2026-01-01T00:00:00', '2999-01-01T00:00:00')"
+  ground.look((database) => {
+    const row = database.prepare(insert)
+    for (let nth = 0; nth < 300; nth += 1) row.run(`no such id ${nth}`, 'a')
+    row.run('conv_0000000000000001', `long ${'x'.repeat(1_000_000)}`)
+  })
+  const [shown] = await store.conversations()
+  assert.equal(shown?.roles.a.length, 200)
+  await store[Symbol.asyncDispose]()
+  const told = ground.log.records.filter(({ event }) => event.includes('malformed'))
+  assert.deepEqual(
+    told.map(({ event, fields }) => [event, fields]),
+    [
+      [
+        '300 malformed rows of foreign writers passed over',
+        { such_as: 'conversation 1', next: 'the log of the bridge names each' },
+      ],
+    ],
+  )
+})
+
 test('a table of heartbeats that takes one row a conversation ends no round, and is told once a row', async () => {
   await using ground = await Ground.make()
   ground.look((database) =>

@@ -19,6 +19,7 @@ import { AUDIT_ROOT, auditHash } from '#fleet/audit.ts'
 import { hashedEntryOf } from '#fleet/chain-check.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { StoreTrouble } from '#fleet/store-trouble.ts'
+import type { StoreWarning } from '#fleet/store-warning.ts'
 import type { Task } from '#fleet/task.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
@@ -279,6 +280,56 @@ test('a locked database names who holds it, a stopped one as stopped, and refuse
   assert.match(kept?.outcome ?? '', /^the database can be written to again, after /)
   assert.ok((kept?.openedAt ?? 0) < (kept?.closedAt ?? 0))
   await verifyChain(store)
+})
+
+test('a reader that was stopped lets the log grow: that is told once with its name, and over when the log has shrunk', async () => {
+  const warnings: (StoreWarning | null)[] = []
+  const troubles: unknown[] = []
+  const told = { onWarning: (_: string, warning: StoreWarning | null) => warnings.push(warning) }
+  await using ground = await Ground.make({ ...told, onTrouble: (trouble) => troubles.push(trouble) })
+  const store = await ground.open()
+  const { a, b } = await openChannel(store)
+  await store.tend()
+  const locker = new URL('./sqlite-locker.ts', import.meta.url)
+  const reader = await ground.startScript(locker, ground.path, 'BEGIN; SELECT count(*) FROM messages')
+  await reader.hear()
+  reader.say({})
+  await reader.hear()
+  const { pid } = reader.process
+  assert.ok(pid !== undefined)
+  process.kill(pid, 'SIGSTOP')
+  await until('it is stopped', () => /State:\tT/.test(readFileSync(`/proc/${pid}/status`, 'utf8')))
+  const grow = (): void =>
+    ground.look((database) => {
+      database.pragma('synchronous = OFF')
+      database.exec('CREATE TABLE IF NOT EXISTS others (x); INSERT INTO others VALUES (zeroblob(40000000))')
+    })
+  grow()
+  await store.tend()
+  assert.equal(warnings.length, 0, 'as much as a busy hour leaves is no news')
+  grow()
+  await store.send(a, 'k', { text: 'written all the same' })
+  await store.tend()
+  await store.tend()
+  assert.equal(warnings.length, 1)
+  const reads = `has grown by \\d+ MB, for .*sqlite-locker\\.ts \\(pid ${pid}, stopped\\) does not end what it reads`
+  assert.match(warnings[0]?.message ?? '', new RegExp(reads))
+  assert.match(warnings[0]?.next ?? '', new RegExp(`kill -CONT ${pid}\\)`))
+  const [shown] = await store.incidents({ open: true })
+  assert.deepEqual([shown?.cause, shown?.kind], ['database:log', 'database'])
+  assert.match(shown?.summary ?? '', new RegExp(`${reads}; .*kill -CONT ${pid}`))
+  assert.equal((await store.unacked(b, 0, 10)).length, 1)
+
+  process.kill(pid, 'SIGCONT')
+  reader.say({})
+  await reader.hear()
+  await until('it is over', async () => {
+    await store.tend()
+    return warnings.length === 2
+  })
+  assert.deepEqual([warnings[1], troubles], [null, []])
+  await until('the incident is closed', async () => (await store.incidents({ open: true })).length === 0)
+  assert.match((await store.incidents({ open: false }))[0]?.outcome ?? '', /^the log has been taken up/)
 })
 
 test('renewals of leases are taken while the database is locked, and written after', async () => {

@@ -5,8 +5,9 @@ import { chmodSync, chownSync, mkdirSync, readdirSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { test } from 'node:test'
 import Database from 'better-sqlite3'
+import type { StoreWarning } from '#fleet/store-warning.ts'
 import { demandCommonTmp } from '#store/sqlite/file/private-tmp.ts'
-import { demandSharedRights, type Opener } from '#store/sqlite/file/shared-rights.ts'
+import { demandSharedRights, isOpenToAll, modeBeside, type Opener } from '#store/sqlite/file/shared-rights.ts'
 import { Ground, noPython, openChannel, openWithoutRights, runTool, s2 } from './sqlite-ground.ts'
 
 /** A database as the Python bridge leaves it when its call is done: in WAL mode, without a log. */
@@ -71,6 +72,36 @@ test('in a folder that a group shares the database, its log and its doorbell are
   } finally {
     process.umask(umask)
   }
+})
+
+test('beside a database that everybody may read S2 makes nothing that everybody may read, and warns once', async (context) => {
+  const warnings: (StoreWarning | null)[] = []
+  await using ground = await Ground.make({ onWarning: (_, warning) => warnings.push(warning) })
+  makeForeign(ground.path)
+  chmodSync(ground.path, 0o644)
+  const store = await ground.open()
+  const { a } = await openChannel(store)
+  await store.beat([{ session: a, host: 'box', incarnation: 'i', seq: 1, work: 0 }])
+  await store.tend()
+  for (const name of ['bridge.db-bell', 'liveness.db']) {
+    assert.equal(modeOf(join(ground.folder, name)).toString(8), '640', name)
+  }
+  assert.equal(warnings.length, 0, 'nobody else may enter its folder')
+  chmodSync(ground.folder, 0o755)
+  if (!isOpenToAll(ground.path)) return context.skip('the folder of temporary files is closed to others')
+  await store.tend()
+  await store.tend()
+  assert.equal(warnings.length, 1)
+  assert.match(warnings[0]?.message ?? '', new RegExp(`everybody on this host may read the database ${ground.path}`))
+  const next = warnings[0]?.next.replace(/,.*/, '') ?? ''
+  assert.equal(next, `chmod 660 ${ground.path}* ${join(ground.folder, 'liveness.db')}*`)
+  assert.equal(runTool('sh', '-c', next).status, 0)
+  await store.tend()
+  assert.deepEqual([warnings.length, warnings[1]], [2, null], 'what is advised is enough')
+})
+
+test('beside a database that everybody may write S2 makes what everybody may write', () => {
+  assert.deepEqual([0o666, 0o664, 0o660, 0o600, 0o100644].map(modeBeside), [0o666, 0o660, 0o660, 0o600, 0o640])
 })
 
 test('a folder that others may write, and that is no group’s, keeps a new database private', async () => {

@@ -9,6 +9,7 @@ import type { NewMessageNotifier } from './changes/new-message-notifier.ts'
 import { Checkpoints } from './file/checkpoints.ts'
 import type { DatabasePath } from './file/database-path.ts'
 import { GroupCommit } from './file/group-commit.ts'
+import { modeBeside } from './file/shared-rights.ts'
 import { fullDisk } from './file/sqlite-errors.ts'
 import { HistoryGuard } from './history/history-guard.ts'
 import type { Tables, TablesSource } from './tables/tables.ts'
@@ -35,7 +36,7 @@ export class DatabaseWriter implements Disposable {
   constructor({ path, bell }: DatabasePath, parts: StoreParts, source: TablesSource, tail: NewMessageNotifier) {
     const { clock, chance, log } = parts
     const tables = source.demand()
-    const doorbell = new Doorbell(bell, statSync(path).mode & 0o666)
+    const doorbell = new Doorbell(bell, modeBeside(statSync(path).mode))
     const checkpoints = new Checkpoints(tables.connection, path, {
       clock,
       signal: this.#closing.signal,
@@ -94,6 +95,11 @@ export class DatabaseWriter implements Disposable {
     this.groupCommit.probe()
     this.#tryWriting()
     this.#lookAtHistory()
+  }
+
+  /** What is in the log and no checkpoint has moved into the file yet, bytes; null where nobody can say. */
+  unmovedLogBytes(): number | null {
+    return this.#checkpoints.unmovedBytes()
   }
 
   /** The database cannot be written to at present. */

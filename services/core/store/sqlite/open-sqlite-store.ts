@@ -40,7 +40,7 @@ export async function openSqliteStore(
   parts: StoreParts,
   mode: 'write' | 'read' = 'write',
 ): Promise<Store & TablesAccess> {
-  const malformed = new MalformedRows(parts.log)
+  const malformed = new MalformedRows(parts.log, parts.malformedRows)
   if (mode === 'write') {
     const databasePath = await makeDatabasePath(path)
     const pythonReaders = new PythonReaders()

@@ -32,15 +32,18 @@ import { NewMessageNotifier } from './changes/new-message-notifier.ts'
 import { DatabaseWriter, LOCK_WAIT_MS } from './database-writer.ts'
 import { waitingForLock } from './file/connection.ts'
 import type { DatabasePath } from './file/database-path.ts'
+import { modeBeside } from './file/shared-rights.ts'
 import { yieldToEvents } from './file/yield-to-events.ts'
 import { HeldRenewals } from './held-renewals.ts'
 import { Beats } from './liveness/beats.ts'
 import { KeptHistory } from './liveness/kept-history.ts'
 import { LivenessFile } from './liveness/liveness-file.ts'
 import { Verdicts } from './liveness/verdicts.ts'
+import { LogWarning } from './log-warning.ts'
 import { ForeignTaskMessages } from './python/foreign-task-messages.ts'
 import { PythonBridgeSync } from './python/python-bridge-sync.ts'
 import type { PythonReaders } from './python/python-readers.ts'
+import { RightsWarning } from './rights-warning.ts'
 import type { MalformedRows } from './tables/malformed-rows.ts'
 import type { Tables, TablesSource } from './tables/tables.ts'
 
@@ -136,6 +139,9 @@ class SqliteStore implements Omit<Store, TableVerb>, TablesAccess {
   readonly #foreignRows: ForeignRowSealer | null
   readonly #retention: Retention | null
   readonly #renewals: HeldRenewals | null
+  readonly #malformed: MalformedRows
+  readonly #logWarning: LogWarning | null
+  readonly #rightsWarning: RightsWarning
   /** Hints reach this process alone: hosts are linked to the bridge, and so is the store that hints. */
   readonly #hints = new HintChannel()
   readonly #closing = new AbortController()
@@ -156,6 +162,7 @@ class SqliteStore implements Omit<Store, TableVerb>, TablesAccess {
     this.#databasePath = databasePath
     this.#parts = parts
     this.#source = source
+    this.#malformed = malformed
     this.#tail = new NewMessageNotifier(source, (tail) =>
       watchCommits(
         path,
@@ -163,7 +170,7 @@ class SqliteStore implements Omit<Store, TableVerb>, TablesAccess {
         parts,
       ),
     )
-    const fileMode = (): number => (statSync(path, { throwIfNoEntry: false })?.mode ?? 0o600) & 0o666
+    const fileMode = (): number => modeBeside(statSync(path, { throwIfNoEntry: false })?.mode ?? 0o600)
     const fileParts = { clock, chance, log, mode, lockWaitMs: LOCK_WAIT_MS, fileMode }
     this.#livenessFile = new LivenessFile(databasePath.liveness, fileParts)
     const isKnown = (session: SessionId): boolean =>
@@ -180,6 +187,8 @@ class SqliteStore implements Omit<Store, TableVerb>, TablesAccess {
     this.#foreignRows = this.#writer === null ? null : new ForeignRowSealer(this.#writer, clock)
     this.#retention = this.#writer === null ? null : new Retention(databasePath, this.#writer)
     this.#renewals = this.#writer === null ? null : new HeldRenewals(this.#writer)
+    this.#rightsWarning = new RightsWarning(databasePath, parts)
+    this.#logWarning = this.#writer === null ? null : new LogWarning(path, this.#writer, parts)
   }
 
   /** Goes on from where S2 last saw the database, before anything else is written. */
@@ -304,6 +313,8 @@ class SqliteStore implements Omit<Store, TableVerb>, TablesAccess {
     if (refusal !== null) throw refusal
     writer.tend()
     this.#noteTrouble(writer)
+    this.#logWarning?.look()
+    this.#rightsWarning.look()
     await this.#beats.tick(this.#trouble)
     await this.#keptHistory?.keep()
     await this.#renewals?.write()
@@ -344,6 +355,7 @@ class SqliteStore implements Omit<Store, TableVerb>, TablesAccess {
   }
 
   async #takeForeign(): Promise<number> {
+    await this.#logWarning?.tell()
     await this.#foreignRows?.tend()
     return (await this.#pythonAgents?.tend()) ?? ROUND_MS
   }
@@ -370,6 +382,7 @@ class SqliteStore implements Omit<Store, TableVerb>, TablesAccess {
     this.#writer?.[Symbol.dispose]()
     await this.#source.settle()
     this.#source[Symbol.dispose]()
+    this.#malformed.sumUp()
   }
 
   ask<T>(question: (tables: Tables) => T): Promise<T> {

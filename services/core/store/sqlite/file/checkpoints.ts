@@ -51,6 +51,18 @@ export class Checkpoints {
     void this.#run()
   }
 
+  /**
+   * What is in the log and could not be moved into the file, bytes. A log file that is small is not looked into. Null where nobody
+   * can say: whoever reads or writes next tells why.
+   */
+  unmovedBytes(): number | null {
+    try {
+      return this.#isSmall() ? 0 : this.#pagesWaiting() * Number(this.#connection.pragma('page_size'))
+    } catch {
+      return null
+    }
+  }
+
   async #run(): Promise<void> {
     try {
       for (let tries = 0; tries < TRIES_MAX; ) {

@@ -24,6 +24,8 @@ interface Lock {
 
 /** The byte of the `-shm` file that whoever writes to a database in WAL mode has locked (sqlite.org/walformat.html, 2.3.1). */
 const WAL_WRITER_BYTE = 120
+/** Those of which a reader has one locked, by the state of the log that it reads. */
+const WAL_READ_BYTES = { first: 123, last: 127 }
 /** From here on lie the bytes of the database itself that are locked where it is used without a log, or by one process alone. */
 const PENDING_BYTE = 0x40000000
 const COMMAND_MAX = 80
@@ -50,6 +52,16 @@ export function writerOf(path: string): LockHolder | null {
     writes.find((lock) => lock.inode === index?.inode && covers(lock, WAL_WRITER_BYTE)) ??
     writes.find((lock) => lock.inode === main?.inode && lock.last >= PENDING_BYTE)
   return writer === undefined ? null : describe(writer.pid)
+}
+
+/** The other processes that read a database in WAL mode now, as far as the kernel shows them. */
+export function readersOf(path: string): LockHolder[] {
+  const index = identify(`${path}-shm`)
+  const reads = (readLocks() ?? []).filter(
+    ({ inode, pid, first, last }) =>
+      inode === index?.inode && pid !== process.pid && first >= WAL_READ_BYTES.first && last <= WAL_READ_BYTES.last,
+  )
+  return [...new Set(reads.map(({ pid }) => pid))].map(describe)
 }
 
 /** `python3 server.py (pid 812, stopped)` */

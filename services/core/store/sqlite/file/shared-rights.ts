@@ -1,4 +1,5 @@
 import { accessSync, closeSync, constants, openSync, readFileSync, readSync, type Stats, statSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
 import { isReadOnly, readOnlyDisk } from './read-only-disk.ts'
 
@@ -64,6 +65,35 @@ export function newFileMode(folder: string): number {
 /** The mode of a folder that a group shares: set-group-ID, and the group may write. */
 const GROUP_FOLDER = 0o2020
 
+/**
+ * The mode of what S2 makes beside a database of this mode: its owner's and its group's. Others get no right to read, save where
+ * they are let write the database too, and so are among those who share it.
+ */
+export function modeBeside(mode: number): number {
+  return mode & ((mode & OTHERS) === OTHERS ? 0o666 : 0o660)
+}
+
+/** Others may read and write. */
+const OTHERS = 0o006
+
+/** Whether everybody on this host may read a file, and enter all the folders above it. */
+export function isOpenToAll(path: string): boolean {
+  if ((modeOf(path) & 0o004) === 0) return false
+  for (let folder = dirname(path); ; folder = dirname(folder)) {
+    if ((modeOf(folder) & 0o001) === 0) return false
+    if (folder === dirname(folder)) return true
+  }
+}
+
+/** No right at all where there is no file, or none that this user may see. */
+function modeOf(path: string): number {
+  try {
+    return statSync(path).mode
+  } catch {
+    return 0
+  }
+}
+
 /** The refusal of a folder in which SQLite could not keep its files. */
 export function unwritableFolder(folder: string, cause: unknown): S2Error {
   if (isReadOnly(cause)) return readOnlyDisk(folder, cause)
@@ -102,7 +132,7 @@ const STICKY = 0o1000
 /** Whether the database's owner may write what SQLite makes beside it for this user: files of the same mode. */
 function letsOwnerWrite(database: Stats, directory: Stats, { uid, gid, groups }: Opener): boolean {
   if (uid === 0 || database.uid === uid) return true // for root SQLite gives them to the owner
-  if ((database.mode & 0o006) === 0o006) return true
+  if ((database.mode & OTHERS) === OTHERS) return true
   if (!groups.includes(database.gid)) return true // an access list lets this user in, and may well do so for the owner
   return database.gid === ((directory.mode & SET_GROUP_ID) === 0 ? gid : directory.gid)
 }

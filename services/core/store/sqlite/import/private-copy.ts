@@ -1,6 +1,17 @@
-import { closeSync, openSync, readdirSync, readSync, rmSync, statSync } from 'node:fs'
-import { chmod, copyFile, mkdir, mkdtemp, rm } from 'node:fs/promises'
+import {
+  closeSync,
+  constants,
+  createWriteStream,
+  fstatSync,
+  openSync,
+  readdirSync,
+  readSync,
+  rmSync,
+  statSync,
+} from 'node:fs'
+import { type FileHandle, mkdir, mkdtemp, open, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { pipeline } from 'node:stream/promises'
 import { S2Error } from '#fleet/errors.ts'
 import { Pauses } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
@@ -20,6 +31,12 @@ const PAUSES = { firstMs: 20, mostMs: 500 }
 const LEFT_MS = 3_600_000
 /** The header of a write-ahead log has numbers that change whenever the log is begun anew. */
 const LOG_HEADER_BYTES = 32
+/** A database and what SQLite keeps of it beside it; its index of the log is made anew from the log. */
+const SUFFIXES = ['', '-journal', '-wal'] as const
+/** Bytes copied in one step. */
+const STEP_BYTES = 1_048_576
+/** A pipe that somebody put there would be waited for until something is written to it. */
+const FOR_READING = constants.O_RDONLY | constants.O_NONBLOCK
 
 /**
  * A database as it is at one instant, in a folder that its owner alone may enter; removed with this object. Only bytes are read, so
@@ -36,7 +53,7 @@ export class PrivateCopy implements AsyncDisposable {
   }
 
   static async of(original: string, state: string, parts: PrivateCopyParts): Promise<PrivateCopy> {
-    demandFile(original)
+    demandFiles(original)
     const folder = await makeCopyFolder(state, parts.clock.wall())
     const copy = new PrivateCopy(folder)
     try {
@@ -63,26 +80,34 @@ async function copyAtRest(from: string, to: string, { clock, chance }: PrivateCo
   const pauses = new Pauses(PAUSES, chance)
   for (;;) {
     const before = printOf(from)
-    for (const suffix of ['', '-journal', '-wal']) await copyIfThere(from + suffix, to + suffix)
+    for (const suffix of SUFFIXES) await copyIfThere(from + suffix, to + suffix, from)
     if (printOf(from) === before) return
     if (clock.now() - start > TRY_MAX_MS) throw busy(from)
     await pauses.wait(clock)
   }
 }
 
-async function copyIfThere(from: string, to: string): Promise<void> {
+async function copyIfThere(from: string, to: string, database: string): Promise<void> {
   await rm(to, { force: true })
+  await using file = await openIfThere(from)
+  if (file === null) return
+  if (!(await file.stat()).isFile()) throw noFile(from, database)
+  const reading = file.createReadStream({ highWaterMark: STEP_BYTES, autoClose: false })
+  await pipeline(reading, createWriteStream(to, { mode: 0o600, highWaterMark: STEP_BYTES }))
+}
+
+async function openIfThere(path: string): Promise<FileHandle | null> {
   try {
-    await copyFile(from, to)
-    await chmod(to, 0o600)
+    return await open(path, FOR_READING)
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
+    throw error
   }
 }
 
 /** Changes with the file, and with the log that belongs to it; not with what is appended to the log. */
 function printOf(path: string): string {
-  return [statOf(path), statOf(`${path}-journal`), logHeaderOf(`${path}-wal`)].join(' ')
+  return [statOf(path), statOf(`${path}-journal`), logHeaderOf(path)].join(' ')
 }
 
 function statOf(path: string): string {
@@ -90,10 +115,12 @@ function statOf(path: string): string {
   return stat === undefined ? 'none' : `${stat.ino}.${stat.size}.${stat.mtimeNs}.${stat.ctimeNs}`
 }
 
-function logHeaderOf(path: string): string {
+function logHeaderOf(database: string): string {
+  const path = `${database}-wal`
   if (statSync(path, { throwIfNoEntry: false }) === undefined) return 'none'
-  const file = openSync(path, 'r')
+  const file = openSync(path, FOR_READING)
   try {
+    if (!fstatSync(file).isFile()) throw noFile(path, database)
     const header = Buffer.alloc(LOG_HEADER_BYTES)
     return header.subarray(0, readSync(file, header, 0, LOG_HEADER_BYTES, 0)).toString('hex')
   } finally {
@@ -101,16 +128,29 @@ function logHeaderOf(path: string): string {
   }
 }
 
-function demandFile(path: string): void {
-  let isFile: boolean | undefined
-  try {
-    isFile = statSync(path, { throwIfNoEntry: false })?.isFile()
-  } catch (error) {
-    throw refusalOf(error, path, path)
+/** Refuses what is no plain file: the database, and what lies beside it under the names of its logs. */
+function demandFiles(database: string): void {
+  for (const suffix of SUFFIXES) {
+    const path = database + suffix
+    let isFile: boolean | undefined
+    try {
+      isFile = statSync(path, { throwIfNoEntry: false })?.isFile()
+    } catch (error) {
+      throw refusalOf(error, path, path)
+    }
+    if (isFile === false) throw noFile(path, database)
+    if (isFile === undefined && suffix === '') {
+      throw new S2Error('not_found', `there is no file ${path}`, { next: 'name the file of a database' })
+    }
   }
-  if (isFile === true) return
-  if (isFile === false) throw new S2Error('invalid', `${path} is not a file`, { next: 'name the file of a database' })
-  throw new S2Error('not_found', `there is no file ${path}`, { next: 'name the file of a database' })
+}
+
+function noFile(path: string, database: string): S2Error {
+  const next =
+    path === database
+      ? 'name the file of a database'
+      : `no bridge made it, so move it away: mv ${path} ${path}.away; nothing was taken from ${database}`
+  return new S2Error('invalid', `${path} is not a file`, { next })
 }
 
 async function makeCopyFolder(state: string, now: number): Promise<string> {
@@ -127,10 +167,7 @@ async function makeCopyFolder(state: string, now: number): Promise<string> {
 }
 
 function sizeOf(original: string): number {
-  return ['', '-journal', '-wal'].reduce(
-    (sum, suffix) => sum + (statSync(original + suffix, { throwIfNoEntry: false })?.size ?? 0),
-    0,
-  )
+  return SUFFIXES.reduce((sum, suffix) => sum + (statSync(original + suffix, { throwIfNoEntry: false })?.size ?? 0), 0)
 }
 
 function removeLeft(state: string, now: number): void {

@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto'
+import { roleHead } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { isConversationId, isObserver, type Side } from '#fleet/session-id.ts'
 import { SqliteConnection } from '../file/connection.ts'
@@ -61,6 +62,8 @@ const USUAL_ROLES: ReadonlyMap<string, Side> = new Map([
 const TOKEN_LENGTH_MIN = 32
 /** Where a file names no time for a message. */
 const NO_TIME = pythonTime(0)
+/** A field with more bytes is not read: one that is longer than a string can be would end the import of all others. */
+const FIELD_MAX = 4_000_000
 /** Characters of an unknown sender's word that are shown. */
 const WORD_MAX = 40
 
@@ -68,12 +71,14 @@ const WORD_MAX = 40
 export class SourceFile implements Disposable {
   readonly kind: SourceKind
   readonly #connection: SqliteConnection
+  readonly #path: string
   readonly #conversations: string
   readonly #messages: string
   readonly #marks: ReadMarks
 
   private constructor(connection: SqliteConnection, path: string) {
     this.#connection = connection
+    this.#path = path
     connection.pragma('trusted_schema = OFF')
     connection.pragma('synchronous = OFF')
     const found = connection.pragma('quick_check(1)')
@@ -93,8 +98,8 @@ export class SourceFile implements Disposable {
         ? 'by_reader'
         : 'none'
     for (const query of [this.#conversations, this.#messages]) connection.all(`${query} LIMIT 0`)
-    connection.exec('CREATE INDEX s2_import_messages ON messages (conversation_id)')
-    if (isOurs) connection.exec('CREATE INDEX s2_import_sends ON s2_sends (message)')
+    makeIndex(connection, 's2_import_messages', 'messages (conversation_id)')
+    if (isOurs) makeIndex(connection, 's2_import_sends', 's2_sends (message)')
   }
 
   /** Opens a copy; errors name the file that it was copied from. */
@@ -105,8 +110,7 @@ export class SourceFile implements Disposable {
       return new SourceFile(connection, path)
     } catch (error) {
       connection?.[Symbol.dispose]()
-      if (sqliteCode(error) === 'SQLITE_ERROR') throw noBridge(path, (error as Error).message)
-      throw sqliteCode(error)?.startsWith('SQLITE_CORRUPT') ? damaged(path, error) : refusalOf(error, path)
+      throw refusalOfSource(error, path)
     }
   }
 
@@ -117,31 +121,48 @@ export class SourceFile implements Disposable {
 
   /** In the order of their rows; null for a row that is no conversation. */
   conversations(): (SourceConversation | null)[] {
-    return this.#connection.all(this.#conversations).map(conversationOf)
+    return this.#asked(() => this.#connection.all(this.#conversations).map(conversationOf))
   }
 
   /** The messages of a conversation in their order; nothing else may be asked meanwhile. */
   *messages(conversation: SourceConversation): Generator<SourceMessage | UnreadableRow> {
-    for (const row of this.#connection.each(
-      `${this.#messages} WHERE m.conversation_id = ? ORDER BY m.rowid`,
-      conversation.id,
-    ))
-      yield this.#messageOf(row, conversation)
+    const query = `${this.#messages} WHERE m.conversation_id = ? ORDER BY m.rowid`
+    const rows = this.#connection.each(query, conversation.id)
+    try {
+      for (let row = this.#next(rows); row !== null; row = this.#next(rows)) yield this.#messageOf(row, conversation)
+    } finally {
+      rows.return?.()
+    }
   }
 
   /** One of them again. */
   message(row: number, conversation: SourceConversation): SourceMessage {
-    const found = this.#connection.get(`${this.#messages} WHERE m.rowid = ?`, row)
+    const found = this.#asked(() => this.#connection.get(`${this.#messages} WHERE m.rowid = ?`, row))
     return this.#messageOf(found ?? {}, conversation) as SourceMessage
   }
 
   /** Messages whose conversation is not in the file. */
   strayMessages(): number {
-    return (
+    const { count } = this.#asked(() =>
       this.#connection.get<{ count: number }>(
         'SELECT count(*) AS count FROM messages WHERE conversation_id NOT IN (SELECT id FROM conversations WHERE id IS NOT NULL)',
-      )?.count ?? 0
-    )
+      ),
+    ) ?? { count: 0 }
+    return count
+  }
+
+  #next(rows: IterableIterator<Row>): Row | null {
+    const { done, value } = this.#asked(() => rows.next())
+    return done === true ? null : value
+  }
+
+  /** Failures name the file that they are of: they meet whoever has the other database at hand. */
+  #asked<T>(question: () => T): T {
+    try {
+      return question()
+    } catch (error) {
+      throw refusalOfSource(error, this.#path)
+    }
   }
 
   [Symbol.dispose](): void {
@@ -149,7 +170,8 @@ export class SourceFile implements Disposable {
   }
 
   #messageOf(row: Row, conversation: SourceConversation): SourceMessage | UnreadableRow {
-    const { id, sender, reader, text, metadata, action, time, read, read_a, read_b, key, draft } = row
+    const { id, sender, reader, text, metadata, action, time, read, read_a, read_b, key, draft, is_long } = row
+    if (is_long === 1) return { unreadable: `with a field of more than ${FIELD_MAX / 1_000_000} MB` }
     if (typeof text !== 'string') return { unreadable: 'without a text' }
     const from = endOf(sender, conversation.roles)
     if (from === null) return { unreadable: `whose sender ${wordOf(sender)} is neither end of its conversation` }
@@ -179,8 +201,7 @@ export function printOf(conversation: unknown, from: unknown, to: unknown, text:
 
 function conversationQuery(columns: ReadonlySet<string>, isOurs: boolean, path: string): string {
   const table = { name: 'conversations', alias: 'c', columns, path }
-  demand(table, ['id'])
-  return `SELECT c.id,
+  return `SELECT ${demand(table, ['id'])} AS id,
       ${demand(table, ['session_a_role', 'role_a'])} AS role_a, ${demand(table, ['session_b_role', 'role_b'])} AS role_b,
       ${pick(table, ['session_a_token', 'token_a'])} AS token_a, ${pick(table, ['session_b_token', 'token_b'])} AS token_b,
       ${pick(table, ['created_at'])} AS created_at, ${pick(table, ['expires_at'])} AS expires_at,
@@ -196,8 +217,25 @@ function messageQuery(columns: ReadonlySet<string>, isOurs: boolean, path: strin
       ${demand(table, ['message', 'content'])} AS text, ${pick(table, ['metadata'])} AS metadata,
       ${pick(table, ['action_type'])} AS action, ${pick(table, ['timestamp', 'created_at'])} AS time,
       ${pick(table, ['read'])} AS read, ${pick(table, ['read_by_a'])} AS read_a, ${pick(table, ['read_by_b'])} AS read_b,
-      ${isOurs ? 's.key, s.draft' : 'NULL AS key, NULL AS draft'}
+      ${isOurs ? `s.key, iif(octet_length(s.draft) <= ${FIELD_MAX}, s.draft, NULL) AS draft` : 'NULL AS key, NULL AS draft'}, ${hasLongField(table)} AS is_long
     FROM messages m ${isOurs ? 'LEFT JOIN s2_sends s ON s.message = m.rowid' : ''}`
+}
+
+/** Columns of messages that are read. */
+const MESSAGE_COLUMNS = [
+  'from_session',
+  'sender',
+  'to_session',
+  'message',
+  'content',
+  'metadata',
+  'action_type',
+] as const
+
+/** Asked of the head of a row alone. `length` counts characters, and ends at the first that is zero. */
+function hasLongField({ alias, columns }: SourceTable): string {
+  const present = MESSAGE_COLUMNS.filter((name) => columns.has(name))
+  return present.map((name) => `coalesce(octet_length(${alias}.${name}), 0) > ${FIELD_MAX}`).join(' OR ')
 }
 
 /** Of a table of this name; none for a view. */
@@ -216,10 +254,10 @@ interface SourceTable {
   readonly path: string
 }
 
-/** The first of these columns that the table has, as SQL; NULL where it has none. */
+/** The first of these columns that the table has, as SQL; NULL where it has none, and where a field is too long. */
 function pick({ alias, columns }: SourceTable, candidates: readonly string[]): string {
   const found = candidates.find((name) => columns.has(name))
-  return found === undefined ? 'NULL' : `${alias}.${found}`
+  return found === undefined ? 'NULL' : `iif(octet_length(${alias}.${found}) <= ${FIELD_MAX}, ${alias}.${found}, NULL)`
 }
 
 function demand(table: SourceTable, candidates: readonly string[]): string {
@@ -228,6 +266,30 @@ function demand(table: SourceTable, candidates: readonly string[]): string {
   const { name, columns, path } = table
   const lacks = candidates.length === 1 ? `no ${candidates[0]}` : `neither ${candidates.join(' nor ')}`
   throw noBridge(path, columns.size === 0 ? `it has no table ${name}` : `its table ${name} has ${lacks}`)
+}
+
+/** Of a copy of our own, which may have an index of this name of its own. */
+function makeIndex(connection: SqliteConnection, name: string, columns: string): void {
+  connection.exec(`DROP INDEX IF EXISTS ${name}; CREATE INDEX ${name} ON ${columns}`)
+}
+
+function refusalOfSource(error: unknown, path: string): S2Error {
+  if (error instanceof S2Error) return error
+  const code = sqliteCode(error)
+  if (code === 'SQLITE_NOTADB') return noBridge(path, 'it is no database of SQLite')
+  if (code === 'SQLITE_ERROR') return noBridge(path, reasonOf(error as Error))
+  if (code?.startsWith('SQLITE_CORRUPT')) return damaged(path, error)
+  if (code !== undefined) return refusalOf(error, path)
+  return new S2Error('invalid', `${path} cannot be read: ${(error as Error).message}`, {
+    next: `look into it with sqlite3 ${path}, and bring over a copy without what cannot be read`,
+    cause: error,
+  })
+}
+
+function reasonOf({ message }: Error): string {
+  return /\browid\b/.test(message)
+    ? 'its rows have no numbers (WITHOUT ROWID), so nobody knows in which order they were written'
+    : message
 }
 
 function noBridge(path: string, why: string): S2Error {
@@ -250,8 +312,8 @@ function conversationOf(row: Row): SourceConversation | null {
   return {
     id,
     roles: {
-      a: typeof role_a === 'string' ? role_a : 'orchestrator',
-      b: typeof role_b === 'string' ? role_b : 'worker',
+      a: typeof role_a === 'string' ? roleHead(role_a) : 'orchestrator',
+      b: typeof role_b === 'string' ? roleHead(role_b) : 'worker',
     },
     agents: typeof agent_a === 'string' && typeof agent_b === 'string' ? { a: agent_a, b: agent_b } : null,
     tokens: isToken(token_a) && isToken(token_b) ? { a: token_a, b: token_b } : null,

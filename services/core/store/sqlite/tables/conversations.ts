@@ -1,5 +1,5 @@
 import type { AuditedAct } from '#fleet/audit.ts'
-import type { Conversation, NewConversation, OpenedConversation } from '#fleet/conversation.ts'
+import { type Conversation, type NewConversation, type OpenedConversation, roleHead } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
 import {
   CONVERSATION_PREFIX,
@@ -415,7 +415,7 @@ export class ConversationTable implements ConversationTokens {
     }
     return {
       id,
-      roles: { a: role_a, b: role_b },
+      roles: { a: roleHead(role_a), b: roleHead(role_b) },
       agents: { a: agent_a ?? sessionId(id, 'a'), b: agent_b ?? sessionId(id, 'b') },
       createdAt,
       expiresAt,
