@@ -120,7 +120,7 @@ export class HistoryGuard {
   #tell({ stepBack, ...what }: WentOn): void {
     const text =
       stepBack === 'chain' ? 'an earlier state of the database was put back' : 'the ids of messages began anew'
-    this.#parts.log.warn(`${text}: new ones are given beyond those that were given`, { path: this.#path, ...what })
+    this.#parts.log.warn(`${text}: messages get ids beyond those that were given`, { path: this.#path, ...what })
   }
 
   #refuse({ message, entry }: HistoryMark): S2Error {
