@@ -36,14 +36,6 @@ const LISTEN_AGAIN = { firstMs: 100, mostMs: 5_000 }
 /** Messages asked for in one go. */
 const PAGE = 1_000
 
-/** How far a session's mail was looked at. */
-interface Looked {
-  /** The newest message that waited. */
-  readonly newest: number
-  /** The oldest one that its agent had taken: that may end, and then somebody is to be woken for it. */
-  readonly leased: number | null
-}
-
 /** Where S2_WAKE_FOR gives no names, all ends `a` are one target: the orchestrator that works on this host. */
 const ORCHESTRATOR: WakeTarget = 'all ends a'
 
@@ -56,9 +48,12 @@ export class DatabaseSource implements MailSource {
   readonly #parts: DatabaseSourceParts
   /** Who is woken for which session of a live conversation; null: nobody. */
   #targets = new Map<SessionId, WakeTarget | null>()
-  readonly #looked = new Map<SessionId, Looked>()
+  /** The newest message of each session that was looked at. */
+  readonly #looked = new Map<SessionId, number>()
   #lookedAtAll = Number.NEGATIVE_INFINITY
   #restart = new AbortController()
+  /** The next stream begins with what comes from now on. */
+  #isToBegin = false
   #listening: RetryLoop | null = null
   /** The message after which the present stream began, and the last one that it brought. */
   #from = 0
@@ -72,7 +67,7 @@ export class DatabaseSource implements MailSource {
   async watch(): Promise<void> {
     const { clock, chance, signal, log, onTrouble } = this.#parts
     this.#from = this.#parts.woken.position
-    if (this.#from === 0) await this.#beginNow()
+    this.#isToBegin = this.#from === 0
     const troubles = new KnownTroubles()
     this.#listening = new RetryLoop({
       clock,
@@ -105,7 +100,7 @@ export class DatabaseSource implements MailSource {
       if (each === target) mail.push(...(await this.#look(session, this.#parts.woken.floorOf(session))))
     }
     if (mail.some((each) => !this.#parts.woken.has(each) && each.id <= this.#from && each.id > this.#heard)) {
-      await this.#startOver()
+      this.#startOver()
     }
     return mail.sort((one, other) => one.id - other.id)
   }
@@ -126,9 +121,13 @@ export class DatabaseSource implements MailSource {
   /** The stream begins with what comes from now on: the next round looks up all that waits. */
   async #beginNow(): Promise<void> {
     const { woken, store } = this.#parts
-    this.#heard = await store.newest().catch(() => 0) // there may be no database yet
+    this.#heard = await store.newest().catch((error: unknown) => {
+      if (isNothingThere(error)) return 0 // then all that comes is new
+      throw error // it is locked, say: from its beginning all of its history would come
+    })
     this.#from = this.#heard
     woken.position = this.#heard
+    this.#isToBegin = false
   }
 
   /** The mail of a session after an id that its agent has not taken. */
@@ -140,9 +139,7 @@ export class DatabaseSource implements MailSource {
       last = page.at(-1)?.id ?? last
       isMore = page.length === PAGE
     }
-    const newest = Math.max(after, this.#looked.get(session)?.newest ?? 0, waiting.at(-1)?.id ?? 0)
-    const leased = waiting.find(({ delivery }) => delivery === 'leased')?.id ?? null
-    this.#looked.set(session, { newest, leased })
+    this.#looked.set(session, Math.max(after, this.#looked.get(session) ?? 0, waiting.at(-1)?.id ?? 0))
     return waiting.filter(({ delivery }) => delivery !== 'leased').map((each) => unreadMailOf(each, session))
   }
 
@@ -150,7 +147,7 @@ export class DatabaseSource implements MailSource {
   async #mayHaveNew(session: SessionId): Promise<boolean> {
     const looked = this.#looked.get(session)
     if (looked === undefined) return true
-    const mail = await this.#look(session, Math.min(looked.newest, (looked.leased ?? Number.POSITIVE_INFINITY) - 1))
+    const mail = await this.#look(session, looked)
     return mail.some((each) => !this.#parts.woken.has(each))
   }
 
@@ -158,6 +155,7 @@ export class DatabaseSource implements MailSource {
   async #listen(): Promise<number> {
     const { signal, store } = this.#parts
     const { signal: restart } = this.#restart
+    if (this.#isToBegin) await this.#beginNow()
     try {
       for await (const batch of store.traffic(this.#from, AbortSignal.any([signal, restart]))) await this.#take(batch)
       if (!restart.aborted) throw new S2Error('unavailable', 'the database has ended the stream of messages')
@@ -188,8 +186,8 @@ export class DatabaseSource implements MailSource {
   }
 
   /** Ids that had been seen come again, for another database. */
-  async #startOver(): Promise<void> {
-    await this.#beginNow()
+  #startOver(): void {
+    this.#isToBegin = true
     this.#restart.abort()
   }
 
@@ -225,4 +223,9 @@ export class DatabaseSource implements MailSource {
     if (this.#wakeFor.length === 0) return sideOf(session) === 'a' ? ORCHESTRATOR : null
     return this.#wakeFor.find((name) => name === agent || name === session) ?? null
   }
+}
+
+/** Whether a question was refused because there is no database yet: one that cannot be read has a cause. */
+function isNothingThere(error: unknown): boolean {
+  return error instanceof S2Error && error.code === 'unavailable' && error.cause === undefined
 }

@@ -1,9 +1,11 @@
 /** A long past of unread mail costs a watcher one look, and nothing while nothing comes. */
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import Database from 'better-sqlite3'
+import { S2Error } from '#fleet/errors.ts'
 import { recordingLog } from '#runtime/log.ts'
 import { openSqliteStore } from '#store/sqlite/open-sqlite-store.ts'
 import type { Store } from '#store/store.ts'
@@ -136,7 +138,7 @@ test('50,000 old messages are one wake that reads each once and few texts; then 
   assert.equal(wakes.length, 1)
   assert.deepEqual(readings.since(), { rows: 0, texts: 0 })
 
-  // what came without a hint wakes somebody; what an agent had taken does when that is forgotten
+  // what came without a hint wakes somebody; what an agent had taken is not read again, and wakes within a minute of being forgotten
   const foreign = new Database(join(state, 'bridge.db'))
   foreign.exec(`
     BEGIN;
@@ -154,8 +156,12 @@ test('50,000 old messages are one wake that reads each once and few texts; then 
   assert.deepEqual(told(), ['new'])
   await round()
   assert.deepEqual(told(), ['new'])
+  readings.since()
+  await round()
+  assert.deepEqual(readings.since(), { rows: 0, texts: 0 })
   foreign.exec('DELETE FROM s2_deliveries')
   foreign.close()
+  await clock.advance(59_000)
   await round()
   assert.deepEqual(told(), ['new', 'taken'])
   abort.abort()
@@ -172,4 +178,44 @@ test('a watcher over 5,000 old messages of 50 kB wakes once, and stays small', a
   assert.ok(Number(peak) < 200_000, `${peak} kB`)
   assert.equal(calls(state).length, 1)
   assert.equal(calls(state)[0]?.messages.length, 50)
+})
+
+test('a database that is locked at the start is heard from where it stands, and not from its beginning', async () => {
+  await using stage = new Stage()
+  const woken = await WokenMessages.open(join(stage.state('locked'), 'watcher.json'), assert.fail)
+  const abort = new AbortController()
+  const began: number[] = []
+  const cause = new Error('SQLITE_BUSY')
+  let isLocked = true
+  const source = new DatabaseSource([], {
+    ...parts,
+    log: recordingLog(),
+    signal: abort.signal,
+    store: {
+      newest: async () => {
+        if (!isLocked) return 7
+        isLocked = false
+        throw new S2Error('unavailable', 'the database is locked', { cause })
+      },
+      traffic: (after) => {
+        began.push(after)
+        return (async function* () {
+          await once(abort.signal, 'abort')
+          yield []
+        })()
+      },
+      conversations: async () => [],
+      waiting: async () => [],
+      unacked: async () => [],
+    },
+    woken,
+    onHint: () => undefined,
+    onLook: () => undefined,
+    onTrouble: () => undefined,
+  })
+  const watching = source.watch()
+  await until('it listens', () => began.length > 0)
+  assert.deepEqual([began, woken.position], [[7], 7])
+  abort.abort()
+  await watching
 })

@@ -1,6 +1,7 @@
 /** Tasks of agents that speak the Python bridge's protocol, as that bridge's users mean them. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import Database from 'better-sqlite3'
 import { type SessionId, sessionId } from '#fleet/session-id.ts'
 import type { Task } from '#fleet/task.ts'
 import { systemClock } from '#runtime/clock.ts'
@@ -427,3 +428,77 @@ python(
     assert.deepEqual(await store.incidents({ open: false }), [])
   },
 )
+
+/** Inserts as a foreign program does that chooses the ids of its rows. */
+function insertWithId(ground: Ground, id: number, conversation: string, message: object): void {
+  const insert = `INSERT INTO messages (id, conversation_id, from_session, to_session, message, timestamp)
+    VALUES (?, ?, 'a', 'b', ?, '2026-01-01T00:00:00.000000')`
+  ground.look((database) => database.prepare(insert).run(id, conversation, JSON.stringify(message)))
+}
+
+python(
+  'a task whose message got an id below those that were taken in is taken in within a minute, once',
+  async (stage) => {
+    const { ground, store } = stage
+    const one = await stage.talk('worker-1')
+    await stage.tend()
+    insertWithId(ground, 1000, one.id, give('high'))
+    await stage.tend()
+    insertWithId(ground, 500, one.id, give('low'))
+    stage.pass(60_000)
+    await stage.tend()
+    const names = async (): Promise<string[]> => (await held(store, one.b)).map(({ id }) => id)
+    assert.deepEqual(await names(), ['high', 'low'])
+    for (const id of ['high', 'low']) await one.say('b', done(id, 'well'))
+    for (let minutes = 0; minutes < 3; minutes += 1) {
+      insertWithId(ground, 501 + minutes, one.id, { type: 'question' })
+      stage.pass(60_000)
+      await stage.tend()
+    }
+    assert.deepEqual(
+      (await held(store, one.b)).map(({ id, state }) => [id, state]),
+      [
+        ['high', 'completed'],
+        ['low', 'completed'],
+      ],
+    )
+  },
+)
+
+python('what a database of an earlier version has taken in is not taken in again', async (stage) => {
+  const { ground, store } = stage
+  const one = await stage.talk('worker-1')
+  await one.say('a', give('T'))
+  await one.say('b', done('T', 'well'))
+  await stage.tend()
+  await store[Symbol.asyncDispose]()
+  ground.look((database) => {
+    database.exec("DELETE FROM s2_letters; DELETE FROM s2_cursors WHERE name = 'letters_recorded'")
+  })
+  const again = await ground.open()
+  for (let minutes = 0; minutes < 3; minutes += 1) {
+    insertWithId(ground, 1000 + minutes, one.id, { type: 'question' })
+    stage.pass(60_000)
+    for (let round = 0; round < 3; round += 1) await again.tend()
+  }
+  assert.deepEqual(
+    (await held(again, one.b)).map(({ state }) => state),
+    ['completed'],
+  )
+})
+
+python('over a table of messages that was emptied no round wants the write lock', async (stage) => {
+  const { ground, store } = stage
+  const one = await stage.talk('worker-1')
+  insertWithId(ground, 1000, one.id, { type: 'question' })
+  await stage.tend()
+  ground.look((database) => database.exec('DELETE FROM messages'))
+  await stage.tend()
+  const database = new Database(ground.path)
+  try {
+    database.exec('BEGIN IMMEDIATE')
+    assert.notEqual(await store.tend(), 0, 'the round is done')
+  } finally {
+    database.close()
+  }
+})

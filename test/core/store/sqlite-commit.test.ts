@@ -84,6 +84,7 @@ test('a verb that fails harms no other of its group', async () => {
     demandFiles: () => undefined,
     onRollback: () => undefined,
     onBegin: () => undefined,
+    onWritten: () => undefined,
     onCommit: () => {
       commits += 1
     },
@@ -381,7 +382,7 @@ test('a full disk refuses writes, lets reads go on, loses nothing, and heals by 
     const store = await small.open('write', path)
     try {
       const { a, b } = await openChannel(store)
-      writeFileSync(join(folder, 'ballast'), Buffer.alloc(300 * 1024))
+      writeFileSync(join(folder, 'ballast'), Buffer.alloc(200 * 1024))
       const answered: string[] = []
       let refusal: unknown
       for (let index = 0; refusal === undefined && index < 2000; index += 1) {
@@ -564,6 +565,7 @@ test('a COMMIT that a reader blocks is refused with nothing written, and the sto
     demandFiles: () => undefined,
     onRollback: () => undefined,
     onBegin: () => undefined,
+    onWritten: () => undefined,
     onCommit: () => undefined,
     onBroken: (error) => broken.push(error),
   })

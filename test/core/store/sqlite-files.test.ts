@@ -178,6 +178,7 @@ test('a commit during which the files are changed is of unknown outcome', async 
       if (files.look() !== null) throw new S2Error('unavailable', 'in doubt')
     },
     onBegin: () => undefined,
+    onWritten: () => undefined,
     onRollback: () => undefined,
     onCommit: () => assert.fail('nobody may be told of it'),
     onBroken: (error) => assert.fail(error.message),

@@ -1,4 +1,5 @@
 import { statSync } from 'node:fs'
+import { S2Error } from '#fleet/errors.ts'
 import type { StoreTrouble } from '#fleet/store-trouble.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { formatDuration } from '#runtime/duration.ts'
@@ -10,6 +11,7 @@ import type { DatabasePath } from './file/database-path.ts'
 import { GroupCommit } from './file/group-commit.ts'
 import { modeBeside } from './file/shared-rights.ts'
 import { fullDisk } from './file/sqlite-errors.ts'
+import { HistoryGuard } from './history/history-guard.ts'
 import type { Tables, TablesSource } from './tables/tables.ts'
 
 /** How long a verb waits for a database that another process has locked, milliseconds. */
@@ -23,6 +25,7 @@ const TRIED_AGAIN_MS = 1_000
 export class DatabaseWriter implements Disposable {
   readonly tables: Tables
   readonly groupCommit: GroupCommit
+  readonly history: HistoryGuard
   readonly #path: string
   readonly #clock: Clock
   #triedAt: number
@@ -40,7 +43,9 @@ export class DatabaseWriter implements Disposable {
       isSure: () => source.look() === null,
       onError: (error) => log.warn('checkpoint failed: the log of the database grows', { path, error }),
     })
+    const history = new HistoryGuard(path, tables, parts)
     this.tables = tables
+    this.history = history
     this.#path = path
     this.#clock = clock
     this.#triedAt = clock.now()
@@ -57,13 +62,16 @@ export class DatabaseWriter implements Disposable {
       onBegin: () => {
         tables.chain.forgetHead()
         tables.messages.begin()
+        history.demand()
       },
+      onWritten: () => history.note(),
       onRollback: () => {
         tables.chain.forgetHead()
         tables.conversations.forgetAll()
       },
       onCommit: () => {
         tables.messages.committed()
+        history.committed()
         this.#triedAt = clock.now()
         doorbell.ring()
         tail.read()
@@ -86,6 +94,7 @@ export class DatabaseWriter implements Disposable {
     this.#checkpoints.start()
     this.groupCommit.probe()
     this.#tryWriting()
+    this.#lookAtHistory()
   }
 
   /** What is in the log and no checkpoint has moved into the file yet, bytes; null where nobody can say. */
@@ -125,6 +134,13 @@ export class DatabaseWriter implements Disposable {
       connection.run("INSERT OR REPLACE INTO s2_cursors (name, at) VALUES ('tried', ?)", at),
     )
     tried.catch(() => undefined) // `trouble` tells it
+  }
+
+  /** Where the ids of messages began anew, the next transaction raises them: it comes at once. */
+  #lookAtHistory(): void {
+    const found = this.history.look()
+    if (found instanceof S2Error) throw found
+    if (found === 'ids') this.groupCommit.write(() => undefined).catch(() => undefined) // the next round tries again
   }
 
   [Symbol.dispose](): void {

@@ -45,12 +45,7 @@ export async function openSqliteStore(
     const databasePath = await makeDatabasePath(path)
     const pythonReaders = new PythonReaders()
     const source = await openForWriting(databasePath, parts, malformed, pythonReaders)
-    try {
-      return makeStore(databasePath, parts, source, malformed, pythonReaders, mode)
-    } catch (error) {
-      source[Symbol.dispose]()
-      throw refusalOf(error, databasePath.path)
-    }
+    return await beginStore(databasePath, parts, source, malformed, pythonReaders)
   }
   const databasePath = await databasePathOf(path)
   demandCommonTmp(databasePath.path)
@@ -58,6 +53,26 @@ export async function openSqliteStore(
   const reader = new ReopeningReader(databasePath.path, parts, malformed)
   await waitingForLock(() => reader.open(), databasePath.path, { ...parts, boundMs: LOCK_WAIT_MS })
   return makeStore(databasePath, parts, reader, malformed, new PythonReaders(), mode)
+}
+
+async function beginStore(
+  databasePath: DatabasePath,
+  parts: StoreParts,
+  source: TablesSource,
+  malformed: MalformedRows,
+  pythonReaders: PythonReaders,
+): Promise<Store & TablesAccess> {
+  let opened: Disposable | AsyncDisposable = source
+  try {
+    const store = makeStore(databasePath, parts, source, malformed, pythonReaders, 'write')
+    opened = store
+    await store.begin()
+    return store
+  } catch (error) {
+    if (Symbol.asyncDispose in opened) await opened[Symbol.asyncDispose]()
+    else opened[Symbol.dispose]()
+    throw refusalOf(error, databasePath.path)
+  }
 }
 
 async function openForWriting(

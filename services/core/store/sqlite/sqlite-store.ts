@@ -37,6 +37,7 @@ import { isDamage } from './file/sqlite-errors.ts'
 import { yieldToEvents } from './file/yield-to-events.ts'
 import { HeldRenewals } from './held-renewals.ts'
 import { Beats } from './liveness/beats.ts'
+import { KeptHistory } from './liveness/kept-history.ts'
 import { LivenessFile } from './liveness/liveness-file.ts'
 import { Verdicts } from './liveness/verdicts.ts'
 import { LogWarning } from './log-warning.ts'
@@ -113,7 +114,7 @@ export function makeStore(
   malformed: MalformedRows,
   pythonReaders: PythonReaders,
   mode: 'write' | 'read',
-): Store & TablesAccess {
+): SqliteStore & Store {
   const store = new SqliteStore(databasePath, parts, source, malformed, pythonReaders, mode)
   return Object.assign(
     store,
@@ -145,6 +146,7 @@ class SqliteStore implements Omit<Store, TableVerb>, TablesAccess {
   /** Hints reach this process alone: hosts are linked to the bridge, and so is the store that hints. */
   readonly #hints = new HintChannel()
   readonly #closing = new AbortController()
+  readonly #keptHistory: KeptHistory | null
   #foreignRound: Promise<number> | undefined
   #trouble: StoreTrouble | null = null
   readonly #endedTroubles: { readonly incident: NewIncident; readonly since: number; readonly outcome: string }[] = []
@@ -178,6 +180,7 @@ class SqliteStore implements Omit<Store, TableVerb>, TablesAccess {
     this.#beats = new Beats(this.#livenessFile, { clock, log, speakers: this.#speakers, pythonReaders, isKnown })
     this.#verdicts = new Verdicts(this.#livenessFile, clock)
     this.#writer = mode === 'read' ? null : new DatabaseWriter(databasePath, parts, source, this.#tail)
+    this.#keptHistory = this.#writer === null ? null : new KeptHistory(this.#livenessFile, this.#writer.history, clock)
     this.#taskMessages = this.#writer === null ? null : new ForeignTaskMessages(this.#writer.tables, malformed)
     this.#pythonAgents =
       this.#writer === null || this.#taskMessages === null
@@ -188,6 +191,16 @@ class SqliteStore implements Omit<Store, TableVerb>, TablesAccess {
     this.#renewals = this.#writer === null ? null : new HeldRenewals(this.#writer)
     this.#rightsWarning = new RightsWarning(databasePath, parts)
     this.#logWarning = this.#writer === null ? null : new LogWarning(path, this.#writer, parts)
+  }
+
+  /** Goes on from where S2 last saw the database, before anything else is written. */
+  async begin(): Promise<void> {
+    const { log } = this.#parts
+    if (this.#writer === null) return
+    const { history } = this.#writer
+    const mark = (await this.#keptHistory?.read(log)) ?? null
+    await this.write(() => history.begin(mark))
+    await this.#keptHistory?.keepLast().catch((error: unknown) => log.warn('end of the database not kept', { error }))
   }
 
   async conversations(): Promise<Conversation[]> {
@@ -305,6 +318,7 @@ class SqliteStore implements Omit<Store, TableVerb>, TablesAccess {
     this.#logWarning?.look()
     this.#rightsWarning.look()
     await this.#beats.tick(this.#trouble)
+    await this.#keptHistory?.keep()
     await this.#renewals?.write()
     await this.ask(({ conversations }) => conversations.reloadStep())
     return await this.#tendForeign(writer)
@@ -375,6 +389,7 @@ class SqliteStore implements Omit<Store, TableVerb>, TablesAccess {
     await this.#writer?.groupCommit.close()
     await this.#foreignRound?.catch(() => undefined)
     await this.#beats[Symbol.asyncDispose]()
+    await this.#keptHistory?.keepLast().catch(() => undefined) // what was kept before holds too
     this.#livenessFile[Symbol.dispose]()
     this.#writer?.[Symbol.dispose]()
     await this.#source.settle()

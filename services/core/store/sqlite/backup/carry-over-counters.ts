@@ -14,7 +14,7 @@ export interface Loss {
 }
 
 /** How many ids and epochs are skipped where it is not known how far they had come. */
-const GAP = 1_000_000
+export const GAP = 1_000_000
 const EPOCHS = 1_000
 
 /**

@@ -14,8 +14,10 @@ export interface GroupCommitParts {
   readonly lockWaitMs: number
   /** Throws when the files of the database are not the ones that were opened; whoever finds that out tells of it. */
   demandFiles(): void
-  /** A transaction begins: what was remembered of the database may be stale. */
+  /** A transaction begins: what was remembered of the database may be stale. Throws where nothing may be written into it. */
   onBegin(): void
+  /** All is written that the transaction will commit. */
+  onWritten(): void
   /** A transaction was undone: what was remembered of its content never was. */
   onRollback(): void
   /** Something was committed. Never throws. */
@@ -173,9 +175,10 @@ export class GroupCommit {
   #commit(group: readonly Job[]): boolean {
     const before = this.#connection.changes
     const answers: (() => void)[] = []
-    this.#parts.onBegin()
     try {
+      this.#parts.onBegin()
       this.#runAll(group, answers)
+      if (this.#connection.changes !== before) this.#parts.onWritten()
     } catch (error) {
       return this.#undo(group, error)
     }

@@ -27,6 +27,8 @@ const HEARTBEATS_MS = 1000
 const STATUS_MAX = 100
 /** How often unknown sessions are forgotten, milliseconds. */
 const FORGET_MS = 600_000
+/** How often unread messages are searched for those that came with an id below what was taken in, where others write. */
+const SEARCH_MS = 60_000
 /** Heartbeats mirrored in one transaction. */
 const MIRRORED_AT_ONCE = 500
 
@@ -71,6 +73,9 @@ export class PythonBridgeSync {
   #seen = -1
   #heartbeatsAt = Number.NEGATIVE_INFINITY
   #forgotAt: number
+  #searchedAt = Number.NEGATIVE_INFINITY
+  /** What the connection said of commits of others when the last search began. */
+  #searched = -1
 
   constructor(
     writer: DatabaseWriter,
@@ -103,12 +108,29 @@ export class PythonBridgeSync {
     }
     const hasMore =
       this.#taskMessages.hasNew() && (await this.#writer.groupCommit.write(() => this.#taskMessages.takeIn()))
+    await this.#search(now)
     await this.#ended.tend()
     if (now - this.#forgotAt >= FORGET_MS) {
       this.#forgotAt = now
       await this.#beats.forgetUnknown()
     }
     return hasMore ? 0 : ROUND_MS
+  }
+
+  /** Takes in messages about tasks that a foreign writer gave an id below the cursor, a step at each round. */
+  async #search(now: number): Promise<void> {
+    const { groupCommit, tables } = this.#writer
+    const messages = this.#taskMessages
+    if (!messages.isRecorded) return await groupCommit.write(() => messages.record())
+    if (!messages.isSearching && now - this.#searchedAt >= SEARCH_MS) {
+      this.#searchedAt = now
+      const version = tables.connection.dataVersion()
+      if (version !== this.#searched) messages.beginSearch()
+      this.#searched = version
+    }
+    if (!messages.isSearching) return
+    const found = messages.search()
+    if (found.length > 0) await groupCommit.write(() => messages.takeInFound(found))
   }
 
   /** Counts what foreign writers have done since the last time, as beats of their sessions. Answers whether there is more. */

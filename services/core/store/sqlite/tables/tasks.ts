@@ -238,13 +238,14 @@ export class TaskTable {
     }
   }
 
-  /** Call it when no message up to this one will be absorbed again. */
-  forgetAbsorbed(upTo: number): void {
-    this.#connection.run('DELETE FROM s2_letters WHERE message <= ?', upTo)
+  /** A message was absorbed, or says nothing of tasks. */
+  noteAbsorbed(message: number): void {
+    this.#connection.run('INSERT OR IGNORE INTO s2_letters (message) VALUES (?)', message)
   }
 
   /** Forgets tasks that ended before `time`, and the late reports on them; answers how many. */
   prune(time: number): number {
+    this.#connection.run('DELETE FROM s2_letters WHERE message NOT IN (SELECT id FROM messages)')
     const old = `task IN (SELECT id FROM s2_tasks WHERE updated_at < ? AND NOT (${IS_OPEN}))`
     this.#connection.run(`DELETE FROM s2_evidence WHERE ${old}`, time)
     this.#connection.run(`DELETE FROM s2_task_holders WHERE ${old}`, time)

@@ -1,4 +1,5 @@
--- Beats, foreign heartbeats and verdicts. This file may be deleted: it loses only what is said anew within seconds.
+-- Beats, foreign heartbeats and verdicts. This file may be deleted: it loses what is said anew within seconds, and by what an
+-- earlier state of the message database is known after a start.
 
 CREATE TABLE beats (
   session TEXT PRIMARY KEY,
@@ -43,6 +44,15 @@ CREATE TABLE verdicts (
   why TEXT,
   until INTEGER
 ) STRICT, WITHOUT ROWID;
+
+-- One row: how far the message database had come, as it was last seen.
+CREATE TABLE history (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  store TEXT NOT NULL,
+  message INTEGER NOT NULL,
+  entry INTEGER NOT NULL,
+  hash TEXT NOT NULL
+) STRICT;
 
 -- One row: when verdicts were written last, and by which round of whom.
 CREATE TABLE judging (
