@@ -148,6 +148,7 @@ test('a commit during which the log is truncated is of unknown outcome', async (
     },
     onBegin: () => undefined,
     onRollback: () => undefined,
+    onWritten: () => undefined,
     onCommit: () => undefined,
     onBroken: (error) => assert.fail(error.message),
   })
