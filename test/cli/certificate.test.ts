@@ -17,7 +17,9 @@ import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { readCertificateFacts, readCertificates } from '../../services/core/fleet/certificate-parser.ts'
 import { type Clock, systemClock } from '../../services/core/runtime/clock.ts'
+import { recordingLog } from '../../services/core/runtime/log.ts'
 import { readCredentials } from '../../services/core/spool/credentials.ts'
+import { openStore } from '../../services/core/store/open-store.ts'
 import { makeCertificate } from '../bridge/certificate.ts'
 import { type Outcome, run } from './run-command.ts'
 
@@ -250,6 +252,10 @@ test('the authority goes into the credentials of this host, and stays in them', 
   await s2(['tls', '--name', 'one.test', '--folder', where])
   const ca = read(where, 'ca.crt')
   const state = join(folder, 'orchestrator')
+  const made = await openStore(`sqlite:${join(state, 'bridge.db')}`, {
+    ...{ clock: systemClock, chance: Math.random, log: recordingLog() },
+  })
+  await made[Symbol.asyncDispose]()
   const command = async (argv: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Outcome> => {
     const common = { PATH, HOME: folder, S2_STATE: state, S2_STORE: `sqlite:${join(state, 'bridge.db')}` }
     return await run(argv, { env: { ...common, ...env }, folder })
