@@ -24,6 +24,7 @@ export const KINDS = {
   log: { unit: 'MB', risesPerHour: 0.5, most: 16 },
   database: { unit: 'MB', risesPerHour: 1 },
   rows: { unit: '', risesPerHour: 60 },
+  'young rows': { unit: '', risesPerHour: 6_000 },
   'kept rows': { unit: '', risesPerHour: null },
   'spool files': { unit: '', risesPerHour: 30 },
   'kept files': { unit: '', risesPerHour: null },
@@ -41,6 +42,8 @@ export interface Figure {
 const MB = 1_000_000
 /** What is kept on purpose: the keys of sends for as long as their conversations, and the list of the segments. */
 const KEPT_TABLES: readonly string[] = ['s2_old_sends', 's2_segments']
+/** What is kept for some minutes: as much as comes in that time, which differs with what else the machine does. */
+const YOUNG_TABLES: readonly string[] = ['messages', 's2_sends', 's2_audit']
 /** How long a program may take to write its heap down, which is longer where it stands still just then. */
 const HEAP_MS = 30_000
 
@@ -116,8 +119,9 @@ export class Samples {
     try {
       const tables = database.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'").pluck().all() as string[]
       for (const table of tables) {
-        const kind = KEPT_TABLES.includes(table) ? 'kept rows' : 'rows'
-        this.#note(kind, table, () => Number(database.prepare(`SELECT count(*) FROM "${table}"`).pluck().get()))
+        this.#note(kindOf(table), table, () =>
+          Number(database.prepare(`SELECT count(*) FROM "${table}"`).pluck().get()),
+        )
       }
     } finally {
       database.close()
@@ -136,6 +140,11 @@ export class Samples {
     this.#figures.set(key, figure)
     figure.points.push({ at, value })
   }
+}
+
+function kindOf(table: string): KindName {
+  if (KEPT_TABLES.includes(table)) return 'kept rows'
+  return YOUNG_TABLES.includes(table) ? 'young rows' : 'rows'
 }
 
 /** The file in which a program has written its heap down; null where none comes, as of one that stands still. */
