@@ -113,7 +113,8 @@ function endingOfFile({ inode, bornAt }: FileIdentity, clock: Clock): string {
  */
 export async function setLogAside(path: string, clock: Clock): Promise<string | null> {
   if (logBytes(path) <= LOG_HEADER) return null
-  const descriptor = openSync(`${path}-wal`, 'r')
+  const descriptor = openThere(`${path}-wal`)
+  if (descriptor === null) return null
   try {
     if (isLogReadable(descriptor)) return null
     await clock.sleep(WRITTEN_MS) // another process may be in the middle of beginning it anew
@@ -127,6 +128,16 @@ export async function setLogAside(path: string, clock: Clock): Promise<string | 
     return kept
   } finally {
     closeSync(descriptor)
+  }
+}
+
+/** Null where there is no such file: another process that was the last to close the database has just removed its log. */
+function openThere(path: string): number | null {
+  try {
+    return openSync(path, 'r')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
+    throw error
   }
 }
 
