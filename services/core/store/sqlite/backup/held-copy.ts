@@ -156,7 +156,8 @@ function putLogBack(
     if (descriptor === null) throw gone()
     if (!putInPlace(path, descriptor)) return null
   } // else only the index was removed, and that is made again from the log
-  return new PutBackLog(path, main)
+  const descriptor = openThere(place)
+  return descriptor === null ? null : new PutBackLog(path, main, descriptor)
 }
 
 /** Puts a log where there is none. Answers false where there is one that does not begin with it. */
@@ -187,10 +188,10 @@ export class PutBackLog {
   /** SQLite has no locks on a log, so it may be opened and closed here. */
   readonly #descriptor: number
 
-  constructor(path: string, main: FileIdentity) {
+  constructor(path: string, main: FileIdentity, descriptor: number) {
     this.#path = path
     this.#main = main
-    this.#descriptor = openSync(`${path}-wal`, 'r')
+    this.#descriptor = descriptor
   }
 
   /** Puts it back again where it was removed. Answers false where another log, or another database, has its place by now. */
