@@ -51,12 +51,17 @@ export async function askOnce<T, R>(
   try {
     say(await ask(kept))
     if (await context.flush()) await kept.forget()
-    else context.tell(`s2: what was asked for is done\n  next: ${howAgain(option, await kept.leaveOpen())}\n`)
+    else context.tell(doneUntold(option, await kept.leaveOpen()))
   } catch (error) {
     if (isPassing(error)) throw withAdvice(error as S2Error, option, await kept.leaveOpen())
     await kept.forget()
     throw error
   }
+}
+
+/** What was asked for is done, and standard output did not take the answer. */
+export function doneUntold(option: string, isKept: boolean): string {
+  return `s2: what was asked for is done\n  next: ${howAgain(option, isKept)}\n`
 }
 
 function howAgain(option: string, isKept: boolean): string {

@@ -25,7 +25,10 @@ export function localDatabase(context: CommandContext): LocalDatabase {
   }
 }
 
-/** The path of this host's database, as S2_STORE names it, else as its bridge served it last; whether it exists or not. Throws `invalid` for a store elsewhere. */
+/**
+ * The path of this host's database, as S2_STORE names it, else as its bridge served it last; whether it exists or not. Throws
+ * `invalid` for a store elsewhere.
+ */
 export function databasePath(env: Env): string {
   const { S2_STATE: state, S2_STORE: url = servedStore(state) } = readSettings(env, ['S2_STATE', 'S2_STORE'])
   const database = databaseIn(url)

@@ -1,17 +1,16 @@
 /** A database that a stopped process has locked, as people meet it: programs, health, status and an alert. */
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { sessionId } from '#fleet/session-id.ts'
 import { askHealth, healthSocket } from '#runtime/health-client.ts'
 import { openStore } from '#store/open-store.ts'
-import { Ground } from '../core/store/sqlite-ground.ts'
+import { Ground, noPython } from '../core/store/sqlite-ground.ts'
 import { mainOf, Program } from '../program.ts'
 import { until } from '../until.ts'
 
-const LOCK = `
+const RUNS_LINES = `
 import sqlite3, sys
 database = sqlite3.connect(sys.argv[1], isolation_level=None)
 for line in sys.stdin:
@@ -19,11 +18,35 @@ for line in sys.stdin:
     print('{}', flush=True)
 `
 
-test('health, status and an alert name who holds the database; leases and beats go on, and nobody is silent', async (context) => {
-  if (spawnSync('python3', ['-c', 'import sqlite3']).status !== 0) return context.skip('there is no python3 here')
+interface PythonConnection {
+  readonly pid: number
+  run(sql: string): Promise<void>
+}
+
+/** A connection of Python, whose transactions are open for as long as it is told. */
+async function connectPython(ground: Ground): Promise<PythonConnection> {
+  const python = await ground.start('python3', ['-c', RUNS_LINES, ground.path])
+  const { pid, stdin } = python.process
+  assert.ok(pid !== undefined)
+  return {
+    pid,
+    run: async (sql) => {
+      stdin?.write(`${sql}\n`)
+      await python.hear()
+    },
+  }
+}
+
+function envOf(state: string): Readonly<Record<string, string>> {
+  return { S2_STATE: state, S2_LISTEN: '127.0.0.1:0', HOME: state }
+}
+
+test('health, status and an alert name who holds the database; leases and beats go on, and nobody is silent', {
+  skip: noPython,
+}, async (context) => {
   await using ground = await Ground.make()
   const { folder: state } = ground
-  const env = { S2_STATE: state, S2_LISTEN: '127.0.0.1:0', HOME: state }
+  const env = envOf(state)
   await using bridge = new Program(mainOf('bridge'), env)
   await bridge.says('ready')
   const alerts = join(state, 'alerts')
@@ -40,11 +63,9 @@ test('health, status and an alert name who holds the database; leases and beats 
   await store.addTask({ ...task, id: 't1', holder })
   await store.leaseTask(holder, 'life')
 
-  const python = await ground.start('python3', ['-c', LOCK, ground.path])
-  const { pid } = python.process
-  assert.ok(pid !== undefined)
-  python.process.stdin?.write('BEGIN IMMEDIATE\n')
-  await python.hear()
+  const python = await connectPython(ground)
+  const { pid } = python
+  await python.run('BEGIN IMMEDIATE')
   process.kill(pid, 'SIGSTOP')
   const began = performance.now()
   const took = (): string => `${((performance.now() - began) / 1000).toFixed(1)} s`
@@ -76,8 +97,7 @@ test('health, status and an alert name who holds the database; leases and beats 
   await assert.rejects(store.send(sessionId(id, 'a'), 'k', { text: 'hi' }), who)
 
   process.kill(pid, 'SIGCONT')
-  python.process.stdin?.write('ROLLBACK\n')
-  await python.hear()
+  await python.run('ROLLBACK')
   await until('the bridge is ready again', async () => {
     return (await askHealth('bridge', { path: healthSocket(state, 'bridge') }, ground.parts.clock)).ready
   })
@@ -89,20 +109,17 @@ test('health, status and an alert name who holds the database; leases and beats 
   assert.equal((await watchdog.end()).code, 0)
 })
 
-test('a reader that was stopped is a warning in the health of a bridge that stays ready', async (context) => {
-  if (spawnSync('python3', ['-c', 'import sqlite3']).status !== 0) return context.skip('there is no python3 here')
+test('a reader that was stopped is a warning in the health of a bridge that stays ready', {
+  skip: noPython,
+}, async () => {
   await using ground = await Ground.make()
   const { folder: state } = ground
-  const env = { S2_STATE: state, S2_LISTEN: '127.0.0.1:0', HOME: state }
+  const env = envOf(state)
   await using bridge = new Program(mainOf('bridge'), env)
   await bridge.says('ready')
-  const python = await ground.start('python3', ['-c', LOCK, ground.path])
-  const { pid } = python.process
-  assert.ok(pid !== undefined)
-  for (const sql of ['BEGIN', 'SELECT count(*) FROM messages']) {
-    python.process.stdin?.write(`${sql}\n`)
-    await python.hear()
-  }
+  const python = await connectPython(ground)
+  const { pid } = python
+  for (const sql of ['BEGIN', 'SELECT count(*) FROM messages']) await python.run(sql)
   process.kill(pid, 'SIGSTOP')
   ground.look((database) => {
     database.pragma('synchronous = OFF')
@@ -117,8 +134,7 @@ test('a reader that was stopped is a warning in the health of a bridge that stay
   assert.equal((await shown.ended).code, 0)
   assert.match(shown.said, /bridge +ready +warning: the log of the database /)
   process.kill(pid, 'SIGCONT')
-  python.process.stdin?.write('ROLLBACK\n')
-  await python.hear()
+  await python.run('ROLLBACK')
   await until('it is over', async () => (await health()).warnings.log === undefined)
   assert.equal((await bridge.end()).code, 0)
 })

@@ -26,7 +26,7 @@ import { closest } from '#runtime/read-settings.ts'
 import { type FoundCredentials, readCredentials } from '#spool/credentials.ts'
 import { Outbox } from '#spool/outbox.ts'
 import type { Store } from '#store/store.ts'
-import { askOnce, cameEarlier, type KeptRequest } from '../kept-requests.ts'
+import { askOnce, cameEarlier, doneUntold, type KeptRequest } from '../kept-requests.ts'
 import { duration } from '../option-parsers.ts'
 
 const EXAMPLES = `
@@ -116,7 +116,10 @@ async function send(context: CommandContext, to: string, draft: MessageDraft, op
   if (found.credentials.length > 0 && (await isCarried())) {
     const from = await senderAmong(context, to, found, options)
     if (found.credentials.some(({ session }) => session === from)) {
-      return say(context, await throughOutbox(context, state, from, draft, options), options)
+      const sent = await throughOutbox(context, state, from, draft, options)
+      say(context, sent, options)
+      if (!(await context.flush())) context.tell(doneUntold(`--key ${sent.key}`, false))
+      return
     }
   }
   await using reached = await reachFleet(context)

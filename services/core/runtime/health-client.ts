@@ -5,17 +5,12 @@ import type { HealthReport } from './health.ts'
 import { httpExchange } from './http-exchange.ts'
 import type { Address } from './setting-parsers.ts'
 
-export interface ProgramHealth {
+/** What a program says of itself; where it does not answer, its state is `away`. */
+export interface ProgramHealth extends HealthReport {
   readonly program: string
-  readonly ready: boolean
-  /** init, ready, stuck, draining, stopped; or `away` when it does not answer. */
-  readonly state: string
-  readonly status: string
-  readonly troubles: Readonly<Record<string, string>>
-  /** What does not keep it from its work. Older programs do not say it. */
-  readonly warnings: Readonly<Record<string, string>>
 }
 
+/** Programs of earlier versions do not tell of warnings. */
 type ToldByAll = Omit<HealthReport, 'warnings'>
 
 const ANSWER_MS = 5_000

@@ -8,11 +8,14 @@ import { Metrics } from './metrics.ts'
 import { ConfigError } from './read-settings.ts'
 import type { Address } from './setting-parsers.ts'
 
+/** What a program answers to whoever asks for its health. */
 export interface HealthReport {
+  /** init, ready, stuck, draining or stopped. */
   readonly state: string
   readonly ready: boolean
   readonly status: string
   readonly troubles: Readonly<Record<string, string>>
+  /** What does not keep it from its work. */
   readonly warnings: Readonly<Record<string, string>>
 }
 

@@ -1,6 +1,12 @@
 /** A store whose newest messages are in its log alone, and processes beside it: this one has connections that are left open. */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
+import { S2Error } from '#fleet/errors.ts'
+import { systemClock } from '#runtime/clock.ts'
+import { prepare, SqliteConnection } from '#store/sqlite/file/connection.ts'
+import { DatabaseFiles } from '#store/sqlite/file/database-files.ts'
+import { identify } from '#store/sqlite/file/database-path.ts'
+import { GroupCommit } from '#store/sqlite/file/group-commit.ts'
 import type { Store } from '#store/store.ts'
 import { type Channel, Ground, openChannel } from './sqlite-ground.ts'
 
@@ -51,4 +57,30 @@ export function sendApart(path: string, text: string): void {
   const row = "('c', 'a', 'b', ?, '2026-01-01T00:00:00')"
   const columns = 'conversation_id, from_session, to_session, message, timestamp'
   doApart(path, `database.prepare("INSERT INTO messages (${columns}) VALUES ${row}").run(args[0])`, text)
+}
+
+/** A connection to a database that others have made, and a group commit over it that looks at its files. */
+export function committing(
+  path: string,
+  onCommit: () => void = () => undefined,
+): { readonly connection: SqliteConnection; readonly groupCommit: GroupCommit } {
+  const connection = new SqliteConnection(path, { create: false })
+  prepare(connection, 'FULL', 'leave')
+  const main = identify(path)
+  assert.ok(main)
+  const files = new DatabaseFiles(path, main)
+  const groupCommit = new GroupCommit(connection, path, {
+    clock: systemClock,
+    chance: Math.random,
+    lockWaitMs: 1000,
+    demandFiles: () => {
+      if (files.look() !== null) throw new S2Error('unavailable', 'in doubt')
+    },
+    onBegin: () => undefined,
+    onWritten: () => undefined,
+    onRollback: () => undefined,
+    onCommit,
+    onBroken: (error) => assert.fail(error.message),
+  })
+  return { connection, groupCommit }
 }

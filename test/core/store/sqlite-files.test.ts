@@ -6,17 +6,13 @@ import { copyFileSync, existsSync, renameSync, rmSync, statSync, writeFileSync }
 import { basename } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { S2Error } from '#fleet/errors.ts'
-import { systemClock } from '#runtime/clock.ts'
 import { heldBeside } from '#store/sqlite/backup/held-copy.ts'
 import { restoreDatabase } from '#store/sqlite/backup/restore.ts'
-import { prepare, SqliteConnection } from '#store/sqlite/file/connection.ts'
 import { DatabaseFiles } from '#store/sqlite/file/database-files.ts'
 import { identify } from '#store/sqlite/file/database-path.ts'
 import { roomIn } from '#store/sqlite/file/disk-room.ts'
-import { GroupCommit } from '#store/sqlite/file/group-commit.ts'
 import { until } from '../../until.ts'
-import { lookApart, prepared, sendApart } from './sqlite-apart.ts'
+import { committing, lookApart, prepared, sendApart } from './sqlite-apart.ts'
 import { DEEDS, removeLog } from './sqlite-deeds.ts'
 import { Ground, refused } from './sqlite-ground.ts'
 
@@ -165,24 +161,7 @@ test('where only the index or only the log is removed, others go on in the same 
 test('a commit during which the files are changed is of unknown outcome', async () => {
   await using ground = await Ground.make()
   await (await ground.open())[Symbol.asyncDispose]()
-  const connection = new SqliteConnection(ground.path, { create: false })
-  prepare(connection, 'FULL', 'leave')
-  const main = identify(ground.path)
-  assert.ok(main)
-  const files = new DatabaseFiles(ground.path, main)
-  const groupCommit = new GroupCommit(connection, ground.path, {
-    clock: systemClock,
-    chance: Math.random,
-    lockWaitMs: 1000,
-    demandFiles: () => {
-      if (files.look() !== null) throw new S2Error('unavailable', 'in doubt')
-    },
-    onBegin: () => undefined,
-    onWritten: () => undefined,
-    onRollback: () => undefined,
-    onCommit: () => assert.fail('nobody may be told of it'),
-    onBroken: (error) => assert.fail(error.message),
-  })
+  const { connection, groupCommit } = committing(ground.path, () => assert.fail('nobody may be told of it'))
   const act = () => {
     connection.run('DELETE FROM messages')
     rmSync(`${ground.path}-wal`)

@@ -15,19 +15,15 @@ import {
 import { basename, join } from 'node:path'
 import { test } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
-import { S2Error } from '#fleet/errors.ts'
-import { systemClock } from '#runtime/clock.ts'
 import { heldBeside } from '#store/sqlite/backup/held-copy.ts'
 import { restoreDatabase } from '#store/sqlite/backup/restore.ts'
-import { prepare, SqliteConnection } from '#store/sqlite/file/connection.ts'
 import { DatabaseFiles, descriptorOf } from '#store/sqlite/file/database-files.ts'
 import { identify } from '#store/sqlite/file/database-path.ts'
 import { roomIn } from '#store/sqlite/file/disk-room.ts'
-import { GroupCommit } from '#store/sqlite/file/group-commit.ts'
 import { readLogIndex } from '#store/sqlite/file/log-index.ts'
 import type { Store } from '#store/store.ts'
 import { until } from '../../until.ts'
-import { doApart, lookApart, prepared, sendApart } from './sqlite-apart.ts'
+import { committing, doApart, lookApart, prepared, sendApart } from './sqlite-apart.ts'
 import { removeLog } from './sqlite-deeds.ts'
 import { type Channel, Ground, openChannel, refused } from './sqlite-ground.ts'
 
@@ -134,24 +130,7 @@ test('a commit during which the log is truncated is of unknown outcome', async (
   await using _ = ground
   await store[Symbol.asyncDispose]()
   sendApart(ground.path, 'before')
-  const connection = new SqliteConnection(ground.path, { create: false })
-  prepare(connection, 'FULL', 'leave')
-  const main = identify(ground.path)
-  assert.ok(main)
-  const files = new DatabaseFiles(ground.path, main)
-  const groupCommit = new GroupCommit(connection, ground.path, {
-    clock: systemClock,
-    chance: Math.random,
-    lockWaitMs: 1000,
-    demandFiles: () => {
-      if (files.look() !== null) throw new S2Error('unavailable', 'in doubt')
-    },
-    onBegin: () => undefined,
-    onRollback: () => undefined,
-    onWritten: () => undefined,
-    onCommit: () => undefined,
-    onBroken: (error) => assert.fail(error.message),
-  })
+  const { connection, groupCommit } = committing(ground.path)
   await groupCommit.write(() => connection.run('UPDATE messages SET read = 1'))
   const act = () => {
     connection.run('DELETE FROM messages')

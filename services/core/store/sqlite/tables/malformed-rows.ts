@@ -2,9 +2,9 @@ import type { Fields, Log } from '#runtime/log.ts'
 
 /** Malformed rows beyond this many are passed over without a log line. */
 const REPORTED_MAX = 1000
-const ONE = 'malformed row of a foreign writer passed over'
 /** The same for words in messages about tasks that nobody knows. */
 const UNKNOWN_TYPES_MAX = 100
+const PASSED_OVER = 'malformed row of a foreign writer passed over'
 
 /** Logs each row of the shared tables that S2 cannot read, once. Foreign writers leave them there. */
 export class MalformedRows {
@@ -25,7 +25,7 @@ export class MalformedRows {
     if (this.#reported.has(name) || this.#reported.size >= REPORTED_MAX) return
     this.#reported.add(name)
     const found = { kind, row, ...more }
-    if (this.#held === null) this.#log.warn(ONE, found)
+    if (this.#held === null) this.#log.warn(PASSED_OVER, found)
     else this.#held.push(found)
   }
 
@@ -34,7 +34,7 @@ export class MalformedRows {
     const [first, ...others] = this.#held?.splice(0) ?? []
     if (first === undefined) return
     if (others.length === 0) {
-      this.#log.warn(ONE, first)
+      this.#log.warn(PASSED_OVER, first)
       return
     }
     const count = `${others.length + 1}${others.length + 1 < REPORTED_MAX ? '' : ' or more'}`
