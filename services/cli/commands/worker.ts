@@ -5,7 +5,6 @@ import { pathToFileURL } from 'node:url'
 import { type Command, Option } from 'commander'
 import type { CommandContext } from '#console/context.ts'
 import { UsageError } from '#console/failure.ts'
-import { quoted } from '#console/shell-quote.ts'
 import { commandEnv } from '#console/state-folder.ts'
 import { type ReachedFleet, reachAdministration } from '#console/store-access.ts'
 import { S2Error } from '#fleet/errors.ts'
@@ -20,13 +19,12 @@ import {
   openJoinRequest,
   parseJoinRequest,
 } from '#identity/joining.ts'
-import { programCommand } from '#runtime/argv-of-program.ts'
 import { formatDuration } from '#runtime/duration.ts'
-import { askHealth, healthSocket } from '#runtime/health-client.ts'
 import { closest, readSettings } from '#runtime/read-settings.ts'
 import { publish } from '#spool/atomic-files.ts'
 import { hintCredentials } from '#spool/credential-hint.ts'
 import { conversationCalled, workerBehind } from '../adopted-worker.ts'
+import { tellWhetherCarried, tellWhetherIssued } from '../cred-sync-away.ts'
 import { type Joined, joinFleet, readInvitationLine } from '../join-fleet.ts'
 import { role, someTime } from '../option-parsers.ts'
 import { workerTable } from '../worker-table.ts'
@@ -382,30 +380,4 @@ async function membershipOf(
     remote: settings.S2_GIT_REMOTE ?? (existsSync(local) ? pathToFileURL(local).href : null),
     branch: settings.S2_GIT_BRANCH,
   }
-}
-
-/** Credentials are made by cred-sync on this host alone: without it a worker waits, and nobody would see why. */
-async function tellWhetherIssued(context: CommandContext): Promise<void> {
-  const away = await credSyncAway(context)
-  if (away === null) return
-  context.tell(
-    `s2: s2-cred-sync, which admits workers and issues their credentials, is away (${away})\n  next: start it: systemctl start s2-cred-sync\n`,
-  )
-}
-
-/** The same on the host of a worker, whose credential it brings; mail comes by keepalive. */
-async function tellWhetherCarried(context: CommandContext): Promise<void> {
-  const away = await credSyncAway(context)
-  if (away === null) return
-  const byHand = (['cred-sync', 'keepalive'] as const).map((each) => programCommand(each).map(quoted).join(' '))
-  context.tell(
-    `s2: s2-cred-sync, which brings the credential, is away (${away})\n  next: systemctl start s2-cred-sync s2-keepalive; without systemd: ${byHand.join(' and ')}\n`,
-  )
-}
-
-/** Why nobody answers for the cred-sync of this host; null where it runs. */
-async function credSyncAway(context: CommandContext): Promise<string | null> {
-  const { S2_STATE } = readSettings(commandEnv(context), ['S2_STATE'])
-  const { state, status } = await askHealth('cred-sync', { path: healthSocket(S2_STATE, 'cred-sync') }, context.clock)
-  return state === 'away' ? status : null
 }
