@@ -1,3 +1,4 @@
+import type { ClientActivity } from './client-activity.ts'
 import type { SessionId } from './session-id.ts'
 import type { StoreTrouble } from './store-trouble.ts'
 
@@ -13,6 +14,8 @@ export interface Beat {
   readonly work: number
   /** Where it beats from (`spool/place.ts`). Older hosts do not say it. */
   readonly place?: string
+  /** What the agent's client does, as far as this host knows. */
+  readonly activity?: ClientActivity
 }
 
 /** The incarnation of beats that foreign writers left: they do not say who they are, or when they restart. */

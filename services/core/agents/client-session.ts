@@ -1,0 +1,40 @@
+import type { ClientActivity } from '#fleet/client-activity.ts'
+import type { SessionId } from '#fleet/session-id.ts'
+
+/** The clients of agents that S2 knows by name. */
+export const CLIENTS = ['claude', 'codex', 'gemini', 'opencode'] as const
+export type Client = (typeof CLIENTS)[number]
+
+/** A process that cannot be taken for a later one with the same number: proc_pid_stat(5), field 22. */
+export interface ClientProcess {
+  readonly pid: number
+  readonly startTicks: string
+}
+
+/** A session of a client on this host, from its first hook to its end: one conversation of a person or a program with a model. */
+export interface ClientSession {
+  readonly client: Client
+  /** The id that the client gives it: Claude Code's session id, Codex's thread id. */
+  readonly id: string
+  /** The session of the fleet that it works for; null where the host has several and nobody said which. */
+  readonly session: SessionId | null
+  /** Null until a hook that runs as a child of the client has told. */
+  readonly process: ClientProcess | null
+  readonly folder: string
+  readonly transcript: string | null
+  readonly version: string | null
+  /** As the client calls it, e.g. `default`, `bypassPermissions`. */
+  readonly permissionMode: string | null
+  /** The socket that Claude Code reads messages from; null for other clients. */
+  readonly inboxSocket: string | null
+  /** The pane of a terminal multiplexer that it runs in. */
+  readonly pane: { readonly socket: string; readonly id: string } | null
+  readonly activity: ClientActivity
+  /** Since when it does that, and when an event was heard last: milliseconds since 1970 by this host's clock. */
+  readonly since: number
+  readonly heardAt: number
+  /** Rises with each sign that the agent makes progress. */
+  readonly signs: number
+  /** The wakes whose text was seen to arrive, the newest last. */
+  readonly wakesRead: readonly string[]
+}
