@@ -1,5 +1,6 @@
 import { isIP } from 'node:net'
 import { join } from 'node:path'
+import type { PeerRule } from '#fleet/peer-messages.ts'
 import { CronSchedule } from '#runtime/cron-schedule.ts'
 import { ConfigError, type Env, readSettings } from '#runtime/read-settings.ts'
 import type { LifeConfig } from '#runtime/run.ts'
@@ -16,6 +17,8 @@ export interface Config extends LifeConfig {
   readonly allowedHosts: readonly string[]
   readonly allowedOrigins: readonly string[]
   readonly requestsPerMinute: number
+  /** Which agents a worker may write to beside its orchestrator. */
+  readonly peers: PeerRule
   readonly bodyMax: number
   readonly lifetimeMs: number
   readonly housekeeping: CronSchedule
@@ -37,6 +40,7 @@ export function readConfig(env: Env): Config {
     'S2_ALLOWED_HOSTS',
     'S2_ALLOWED_ORIGINS',
     'S2_RATE',
+    'S2_PEER_MESSAGES',
     'S2_BODY_MAX',
     'S2_LIFETIME',
     'S2_HOUSEKEEPING',
@@ -68,6 +72,7 @@ export function readConfig(env: Env): Config {
     allowedHosts: values.S2_ALLOWED_HOSTS.map((each) => each.toLowerCase()),
     allowedOrigins: values.S2_ALLOWED_ORIGINS.map((each) => each.toLowerCase()),
     requestsPerMinute: values.S2_RATE,
+    peers: values.S2_PEER_MESSAGES,
     bodyMax: values.S2_BODY_MAX,
     lifetimeMs: values.S2_LIFETIME,
     housekeeping,

@@ -23,8 +23,8 @@ import { type Authentication, type Caller, tooManyUnknown } from './authenticati
 import type { HostHeaderCheck } from './host-header-check.ts'
 import { streamLines } from './ndjson-stream.ts'
 import { parseJson } from './parse-json.ts'
-import { onlyReads, type Permissions } from './permissions.ts'
-import type { RateLimit } from './rate-limit.ts'
+import { notYours, onlyReads, type Permissions } from './permissions.ts'
+import { type RateLimit, rateLimited } from './rate-limit.ts'
 import type { BodyReader, Sender } from './request-body.ts'
 import type { RequestErrorLog } from './request-error-log.ts'
 
@@ -330,22 +330,9 @@ function check(schema: Verb['input'], value: unknown): unknown {
   })
 }
 
-function rateLimited(waitS: number, who = 'this session'): S2Error {
-  return new S2Error('rate_limited', `${who} has made too many requests`, {
-    next: 'ask less often, or raise S2_RATE of the bridge',
-    retryAfterS: waitS,
-  })
-}
-
 function adminOnly(name: string): S2Error {
   return new S2Error('forbidden', `${name} is for the bridge's own host`, {
     next: 'ask through the administration socket run/admin.sock of its state folder',
-  })
-}
-
-function notYours(caller: SessionId): S2Error {
-  return new S2Error('forbidden', `${caller} may speak only for itself`, {
-    next: 'sign with the credential of the session that is meant',
   })
 }
 

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { Socket } from 'node:net'
+import type { SessionId } from '#fleet/session-id.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Health } from '#runtime/health.ts'
 import type { Log } from '#runtime/log.ts'
@@ -173,12 +174,16 @@ function makeHandlers(config: Config, store: Store, parts: BridgeParts, { inspec
 function makeCallerChecks(config: Config, store: Store, { clock, log }: BridgeParts) {
   const tokens = new TokenCache(store, clock)
   const nonces = new NonceCache(new SignatureTime(clock, log))
+  const requests = new RateLimit(config.requestsPerMinute, clock)
+  // a message to a large role costs half a minute's requests at most, so that it can be sent at all
+  const spend = (session: SessionId, count: number): number =>
+    requests.spend(session, Math.min(count, config.requestsPerMinute / 2))
   return {
     tokens,
     nonces,
     authentication: new Authentication(tokens, nonces),
-    permissions: new Permissions(store, clock),
-    requests: new RateLimit(config.requestsPerMinute, clock),
+    permissions: new Permissions({ store, clock, peers: config.peers, spend }),
+    requests,
     beats: new RateLimit(BEATS_PER_MINUTE, clock),
     addresses: new AddressLimits(clock),
   }

@@ -1,11 +1,14 @@
 import type { Conversation } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
+import type { Message } from '#fleet/message.ts'
+import { agentsFor, allowedRecipients, type FleetAgent, type PeerRule } from '#fleet/peer-messages.ts'
 import { conversationOf, isObserver, type SessionId, sessionId, sideOf } from '#fleet/session-id.ts'
 import type { NewTask, Task } from '#fleet/task.ts'
 import { unknownTask } from '#fleet/task-ownership.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Input } from '#store/remote/wire-schema.ts'
 import type { Store } from '#store/store.ts'
+import { rateLimited } from './rate-limit.ts'
 
 /** How long it is remembered who leads which conversation. */
 const REMEMBERED_MS = 2_000
@@ -22,6 +25,8 @@ interface Scope {
 
 type ParticipantVerb =
   | 'conversations'
+  | 'post'
+  | 'listAgents'
   | 'hintCredentials'
   | 'addTask'
   | 'tasks'
@@ -31,15 +36,28 @@ type ParticipantVerb =
   | 'verdicts'
   | 'incidents'
 
+export interface PermissionsParts {
+  readonly store: Store
+  readonly clock: Clock
+  /** Which agents a worker may write to beside its orchestrator. */
+  readonly peers: PeerRule
+  /** Takes requests from the session's allowance; answers 0, or how many seconds to wait. */
+  spend(session: SessionId, requests: number): number
+}
+
 /** Calls the verbs that a participant may use, and shows it only what its conversations let it see. */
 export class Permissions {
   readonly #store: Store
   readonly #clock: Clock
+  readonly #peers: PeerRule
+  readonly #spend: PermissionsParts['spend']
   #known: { readonly at: number; readonly leaders: Map<string, string> } | null = null
 
-  constructor(store: Store, clock: Clock) {
+  constructor({ store, clock, peers, spend }: PermissionsParts) {
     this.#store = store
     this.#clock = clock
+    this.#peers = peers
+    this.#spend = spend
   }
 
   forget(): void {
@@ -52,6 +70,10 @@ export class Permissions {
     switch (verb) {
       case 'conversations':
         return await this.#conversations(scope)
+      case 'post':
+        return await this.#post(input as Input<'post'>, self)
+      case 'listAgents':
+        return await this.#listAgents(self)
       case 'hintCredentials':
         return await this.#hintCredentials((input as Input<'hintCredentials'>).conversations, scope)
       case 'addTask':
@@ -77,6 +99,21 @@ export class Permissions {
         if (!isObserver(self)) throw forTheFleet()
         return await this.#store.incidents((input as Input<'incidents'>).filter)
     }
+  }
+
+  /** The rule is asked here, and who is meant once more within the verb: what changed in between is as if it had come later. */
+  async #post({ from, to, key, draft }: Input<'post'>, self: SessionId): Promise<Message[]> {
+    if (from !== self) throw notYours(self)
+    const recipients = allowedRecipients(this.#peers, from, to, await this.#store.conversations())
+    const waitS = this.#spend(self, recipients.length - 1) // the request itself was counted
+    if (waitS > 0) throw rateLimited(waitS)
+    return await this.#store.post(from, to, key, draft)
+  }
+
+  async #listAgents(self: SessionId): Promise<FleetAgent[]> {
+    if (isObserver(self)) return await this.#store.listAgents()
+    const { verdicts } = await this.#store.verdicts()
+    return agentsFor(this.#peers, self, await this.#store.conversations(), verdicts)
   }
 
   async #conversations(scope: Scope): Promise<Conversation[]> {
@@ -162,6 +199,7 @@ export class Permissions {
 
 /** What an observer may ask for: of the whole fleet. */
 const OBSERVED: ReadonlySet<ParticipantVerb> = new Set([
+  'listAgents',
   'conversations',
   'tasks',
   'task',
@@ -169,6 +207,13 @@ const OBSERVED: ReadonlySet<ParticipantVerb> = new Set([
   'verdicts',
   'incidents',
 ])
+
+/** The refusal of what speaks for another session. */
+export function notYours(caller: SessionId): S2Error {
+  return new S2Error('forbidden', `${caller} may speak only for itself`, {
+    next: 'sign with the credential of the session that is meant',
+  })
+}
 
 /** The refusal of everything else. */
 export function onlyReads(self: SessionId): S2Error {

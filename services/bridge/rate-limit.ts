@@ -1,3 +1,4 @@
+import { S2Error } from '#fleet/errors.ts'
 import type { Clock } from '#runtime/clock.ts'
 
 /** A token bucket for each session or address: a minute's requests at once, then as they flow back. */
@@ -38,4 +39,11 @@ export class RateLimit {
     const now = this.#clock.now()
     for (const [who, { at }] of this.#left) if (now - at >= 60_000) this.#left.delete(who)
   }
+}
+
+export function rateLimited(waitS: number, who = 'this session'): S2Error {
+  return new S2Error('rate_limited', `${who} has made too many requests`, {
+    next: 'ask less often, or raise S2_RATE of the bridge',
+    retryAfterS: waitS,
+  })
 }

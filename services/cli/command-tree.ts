@@ -31,6 +31,7 @@ const COMMANDS: readonly Entry[] = [
     about: 'let hosts join the fleet, list, rename and revoke them',
     load: () => import('./commands/worker.ts'),
   },
+  { name: 'agent', about: 'list the agents that can be written to', load: () => import('./commands/agent.ts') },
   {
     name: 'observer',
     about: 'make credentials that only read, for dashboards',
@@ -44,7 +45,7 @@ const COMMANDS: readonly Entry[] = [
   { name: 'credential', about: 'give a session a new token', load: () => import('./commands/credential.ts') },
   {
     name: 'send',
-    about: 'send a message to the other end of a conversation',
+    about: 'send a message to another agent, or to all of a role',
     load: () => import('./commands/send.ts'),
   },
   { name: 'check', about: 'read the messages that came to this host', load: () => import('./commands/check.ts') },

@@ -6,7 +6,7 @@ import { classifyError } from './error-class.ts'
 import type { OutboxPort } from './spool-interfaces.ts'
 
 export interface OutboxSenderParts extends Omit<RetryLoopParts, 'step'> {
-  readonly store: Pick<Store, 'send' | 'report' | 'record'>
+  readonly store: Pick<Store, 'send' | 'post' | 'report' | 'record'>
   readonly outbox: Pick<OutboxPort, 'read' | 'done' | 'refuse'>
   onSent(): void
   onRefused(name: string, problem: OutboxProblem): void
@@ -82,6 +82,7 @@ export class OutboxSender {
     const { store } = this.#parts
     try {
       if (item.kind === 'send') await store.send(item.from, item.key, item.draft)
+      else if (item.kind === 'post') await store.post(item.from, item.to, item.key, item.draft)
       else if (item.kind === 'report') await store.report(item.holder, item.report)
       else await store.record({ ...item.act, actor: item.holder })
       return null

@@ -2,7 +2,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Conversation } from '#fleet/conversation.ts'
+import type { S2Error } from '#fleet/errors.ts'
 import type { Incident } from '#fleet/incident.ts'
+import type { Message } from '#fleet/message.ts'
+import type { Addressee, FleetAgent, PeerRule } from '#fleet/peer-messages.ts'
 import { type SessionId, sessionId } from '#fleet/session-id.ts'
 import type { NewTask, Task } from '#fleet/task.ts'
 import { openMemoryStore } from '#store/memory/memory.ts'
@@ -19,9 +22,17 @@ class Scene implements AsyncDisposable {
   asked = 0
   /** What it was asked for of its tasks. */
   readonly filters: object[] = []
-  readonly permissions = new Permissions(this.store, this.clock)
+  /** How many requests were taken from allowances beside the ones that were made. */
+  spent = 0
+  waitS = 0
+  readonly permissions: Permissions
 
-  constructor() {
+  constructor(peers: PeerRule = 'all') {
+    const spend = (_: SessionId, requests: number): number => {
+      this.spent += requests
+      return this.waitS
+    }
+    this.permissions = new Permissions({ store: this.store, clock: this.clock, peers, spend })
     const conversations = this.store.conversations.bind(this.store)
     this.store.conversations = () => {
       this.asked += 1
@@ -35,9 +46,9 @@ class Scene implements AsyncDisposable {
   }
 
   /** A conversation of two agents; answers its id and its sessions. */
-  async open(worker: string, orchestrator = 'orchestrator', isForObserver = false) {
+  async open(worker: string, orchestrator = 'orchestrator', isForObserver = false, role = 'tests') {
     const { id } = await this.store.openConversation({
-      roles: { a: 'orchestrator', b: 'tests' },
+      roles: { a: 'orchestrator', b: role },
       agents: { a: orchestrator, b: worker },
       lifetimeMs: 3_600_000,
       isForObserver,
@@ -61,6 +72,17 @@ class Scene implements AsyncDisposable {
 
   add(self: SessionId, task: Partial<NewTask> & { readonly id: string }): Promise<Task> {
     return this.call<Task>('addTask', { task: { ...TASK, ...task } }, self)
+  }
+
+  post(from: SessionId, to: Addressee, self = from): Promise<Message[]> {
+    this.#posts += 1
+    return this.call<Message[]>('post', { from, to, key: `${this.#posts}`, draft: { text: 'hello' } }, self)
+  }
+
+  #posts = 0
+
+  async agents(self: SessionId): Promise<string[]> {
+    return (await this.call<FleetAgent[]>('listAgents', {}, self)).map(({ agent }) => agent)
   }
 
   async tasks(self: SessionId, filter: object = {}): Promise<string[]> {
@@ -268,4 +290,70 @@ test('incidents are told to observers alone, and an observer does nothing', asyn
   await assert.rejects(scene.add(observer, { id: 'u' }), refusal)
   await assert.rejects(scene.call('cancelTask', { id: 't' }, observer), refusal)
   await assert.rejects(scene.call('hintCredentials', { conversations: [one.id] }, observer), refusal)
+})
+
+test('by the rule a worker writes to all of its fleet, to its role, or to its orchestrator alone, and sees no others', async () => {
+  const reached = async (rule: PeerRule) => {
+    await using scene = new Scene(rule)
+    const { one } = await scene.fleet()
+    await scene.open('s2-worker-4', 'orchestrator', false, 'docs')
+    const outcome = async (to: Addressee): Promise<string> =>
+      await scene.post(one.b, to).then(
+        (posted) => `${posted.length}`,
+        ({ code, next }: S2Error) => (next === undefined ? 'no advice' : code),
+      )
+    return {
+      peer: await outcome({ agent: 's2-worker-2' }),
+      other: await outcome({ agent: 's2-worker-4' }),
+      tests: await outcome({ role: 'tests' }),
+      docs: await outcome({ role: 'docs' }),
+      foreign: await outcome({ agent: 's2-worker-3' }),
+      lead: await outcome({ agent: 'orchestrator' }),
+      seen: (await scene.agents(one.b)).join(' '),
+      lead_seen: (await scene.agents(one.a)).length,
+    }
+  }
+  const lead = { lead: '1', lead_seen: 4 }
+  assert.deepEqual(await reached('all'), {
+    ...{ peer: '1', other: '1', tests: '1', docs: '1', foreign: 'not_found' },
+    ...{ seen: 'orchestrator s2-worker-1 s2-worker-2 s2-worker-4', ...lead },
+  })
+  assert.deepEqual(await reached('role'), {
+    ...{ peer: '1', other: 'forbidden', tests: '1', docs: 'forbidden', foreign: 'forbidden' },
+    ...{ seen: 'orchestrator s2-worker-1 s2-worker-2', ...lead },
+  })
+  assert.deepEqual(await reached('none'), {
+    ...{ peer: 'forbidden', other: 'forbidden', tests: 'forbidden', docs: 'forbidden', foreign: 'forbidden' },
+    ...{ seen: 'orchestrator s2-worker-1', ...lead },
+  })
+})
+
+test('an orchestrator writes to its workers whatever the rule, and to no other fleet', async () => {
+  await using scene = new Scene('none')
+  const { one, two } = await scene.fleet()
+  assert.deepEqual(
+    (await scene.post(one.a, { agent: 's2-worker-2' })).map(({ to }) => to),
+    [two.b],
+  )
+  await assert.rejects(scene.post(one.a, { agent: 's2-worker-3' }), { code: 'not_found' })
+})
+
+test('nobody writes for another session, and an observer writes to nobody', async () => {
+  await using scene = new Scene()
+  const { one, two, observer } = await scene.fleet()
+  await assert.rejects(scene.post(two.b, { agent: 's2-worker-1' }, one.b), { code: 'forbidden' })
+  await assert.rejects(scene.post(observer, { agent: 's2-worker-1' }), { code: 'forbidden' })
+  assert.deepEqual(await scene.agents(observer), [
+    ...['another', 'orchestrator', 's2-worker-1', 's2-worker-2', 's2-worker-3'],
+  ])
+})
+
+test('a message to a role costs a request for each reader, and is refused where they are spent', async () => {
+  await using scene = new Scene()
+  const { one } = await scene.fleet()
+  for (const name of ['w-5', 'w-6', 'w-7']) await scene.open(name)
+  await scene.post(one.b, { role: 'tests' })
+  assert.equal(scene.spent, 3, 'of four, as the request itself was counted')
+  scene.waitS = 7
+  await assert.rejects(scene.post(one.b, { role: 'tests' }), { code: 'rate_limited', retryAfterS: 7 })
 })

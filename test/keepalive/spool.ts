@@ -91,7 +91,7 @@ export class MemoryOutbox implements OutboxPort {
   async put(item: NewOutboxItem): Promise<string> {
     this.#count += 1
     const name = String(this.#count).padStart(16, '0')
-    this.waiting.set(name, item.kind === 'send' ? { ...item, key: item.key ?? name } : item)
+    this.waiting.set(name, item.kind === 'send' || item.kind === 'post' ? { ...item, key: item.key ?? name } : item)
     return name
   }
 

@@ -138,6 +138,7 @@ export function put(store: Store, verb: Verb, args: readonly unknown[]): Promise
 
 const READS: ReadonlySet<Verb> = new Set<Verb>([
   'conversations',
+  'listAgents',
   'tokens',
   'workers',
   'publishedCredential',

@@ -197,7 +197,7 @@ export class Spool {
   #put(item: NewOutboxItem): string {
     this.#names += 1
     const name = `item-${this.#names}`
-    this.#items.set(name, item.kind === 'send' ? { ...item, key: item.key ?? name } : item)
+    this.#items.set(name, item.kind === 'send' || item.kind === 'post' ? { ...item, key: item.key ?? name } : item)
     this.#hint('outbox')
     return name
   }

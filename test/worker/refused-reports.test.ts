@@ -178,7 +178,7 @@ test('a command that prints rockets completes once, with its tail', async () => 
     clock: systemClock,
     chance: () => 0.5,
     signal: carrying.signal,
-    store: { report: bench.take, send: () => assert.fail(), record: () => assert.fail() },
+    store: { report: bench.take, send: () => assert.fail(), post: () => assert.fail(), record: () => assert.fail() },
     outbox,
     ...{ onSent: nothing, onRefused: nothing, onTrouble: nothing, onWell: nothing },
   })

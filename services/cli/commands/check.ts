@@ -85,9 +85,9 @@ async function untilNew(inbox: Inbox, waitMs: number, context: CommandContext): 
 
 function written(context: CommandContext): (message: StoredMessage) => string {
   const now = context.clock.wall()
-  return ({ id, from, to, sentAt, action, files, text }) => {
+  return ({ id, from, sender, to, sentAt, action, files, text }) => {
     const about = action === null ? '' : ` · ${oneLine(action)}`
     const with_ = files.length === 0 ? '' : ` · files: ${files.map(oneLine).join(', ')}`
-    return `── ${id} · ${from} → ${to} · ${ago(now - sentAt)} ago${about}${with_}\n${indented(text)}\n`
+    return `── ${id} · ${sender === undefined ? from : oneLine(sender)} → ${to} · ${ago(now - sentAt)} ago${about}${with_}\n${indented(text)}\n`
   }
 }

@@ -1,3 +1,4 @@
+import type { AuditedAct } from './audit.ts'
 import { S2Error } from './errors.ts'
 import { redactedHead } from './redact.ts'
 import { parseSession, type SessionId } from './session-id.ts'
@@ -14,6 +15,8 @@ export interface Message {
   readonly id: number
   readonly from: SessionId
   readonly to: SessionId
+  /** The agent that wrote it, where that is not the one at the other end of the conversation; else left out. */
+  readonly sender?: string
   readonly text: string
   /** What kind of message it is, by its sender (the Python bridge's `action_type`); null where it names none. */
   readonly action: string | null
@@ -92,6 +95,11 @@ export function checkSend(from: SessionId, key: string, draft: MessageDraft): vo
   throw new S2Error('invalid', `the key of a message has ${key.length} characters; 1 to ${KEY_MAX} are allowed`, {
     next: 'use a shorter one, for example a hash of what it stands for',
   })
+}
+
+/** The audit entry of a message that a session sent. */
+export function sendAct(from: SessionId, { id, to, sender }: Message): AuditedAct {
+  return { actor: from, action: 'send', details: { message: id, to, ...(sender === undefined ? {} : { sender }) } }
 }
 
 /** A draft as it is kept: secrets redacted, and every field set. Marks are longer than short secrets, so it is cut again. */

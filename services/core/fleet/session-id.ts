@@ -21,17 +21,19 @@ export function sessionId(conversation: string, side: Side): SessionId {
   return `${conversation}/${side}`
 }
 
+export function isSessionId(text: string): text is SessionId {
+  const cut = text.lastIndexOf('/')
+  return cut > 0 && isConversationId(text.slice(0, cut)) && /^[ab]$/.test(text.slice(cut + 1))
+}
+
 /** Splits a session id. Throws `invalid` for anything else. */
 export function parseSession(text: string): { conversation: string; side: Side } {
-  const cut = text.lastIndexOf('/')
-  const conversation = text.slice(0, cut)
-  const side = text.slice(cut + 1)
-  if (cut < 1 || !isConversationId(conversation) || (side !== 'a' && side !== 'b')) {
+  if (!isSessionId(text)) {
     throw new S2Error('invalid', `not a session id: ${JSON.stringify(textHead(text, 80))}`, {
       next: 'write it as conversation/side, for example conv_0123456789abcdef/b',
     })
   }
-  return { conversation, side }
+  return { conversation: conversationOf(text), side: sideOf(text) }
 }
 
 export function conversationOf(session: SessionId): string {

@@ -163,9 +163,13 @@ export type AssignmentNews =
   | { readonly is: 'assigned'; readonly task: string }
   | { readonly is: 'revoked'; readonly task: string; readonly reason: string }
 
-/** Null for every message that is no such news. Whoever gave a task may say that it has ended. */
-export function readAssignmentNews({ from, text }: Pick<Message, 'from' | 'text'>): AssignmentNews | null {
-  const taskMessage = readTaskMessage(text)
+/** Null for every message that is no such news, and for what another worker says. Whoever gave a task may say that it has ended. */
+export function readAssignmentNews({
+  from,
+  sender,
+  text,
+}: Pick<Message, 'from' | 'sender' | 'text'>): AssignmentNews | null {
+  const taskMessage = sender === undefined ? readTaskMessage(text) : null
   if (taskMessage === null) return null
   const { type, task } = taskMessage
   if (type === 'task_assignment') return { is: 'assigned', task }

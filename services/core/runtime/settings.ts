@@ -144,6 +144,14 @@ export const SETTINGS = {
     example: '600',
     parse: integerBetween(1, 10_000_000),
   },
+  S2_PEER_MESSAGES: {
+    about:
+      'Which agents of its fleet a worker may write to beside its orchestrator: `all`, those of its own `role`, or `none`.',
+    programs: ['bridge'],
+    fallback: 'all',
+    example: 'role',
+    parse: word(['all', 'role', 'none']),
+  },
   S2_BODY_MAX: {
     about: 'Bytes of the largest request body and frame the bridge reads.',
     programs: ['bridge'],

@@ -31,17 +31,19 @@ export function readMessageSync(folder: OwnFolder, name: string): StoredMessage 
 }
 
 function parseMessage(text: string): StoredMessage {
-  const { id, from, to, text: words, action, files, sentAt, delivery } = parseObject(text)
+  const { id, from, to, sender, text: words, action, files, sentAt, delivery } = parseObject(text)
   if (!isMessageId(id)) throw invalid('has an id that is none')
   if (typeof words !== 'string') throw invalid('has no text')
   if (action !== null && typeof action !== 'string') throw invalid('has an action that is no text')
   if (!Array.isArray(files) || files.some((each) => typeof each !== 'string')) throw invalid('has no list of files')
+  if (sender !== undefined && typeof sender !== 'string') throw invalid('names a sender that is no text')
   if (typeof sentAt !== 'number') throw invalid('has no time')
   if (!DELIVERY.includes(delivery as Delivery)) throw invalid('has no delivery state')
   return {
     id,
     from: session(from),
     to: session(to),
+    ...(sender === undefined ? {} : { sender }),
     text: words,
     action,
     files: files as string[],

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { type AuditedAct, cleanAct, DETAILS_DEPTH_MAX, isNestedTooDeep, isOwnAct } from '#fleet/audit.ts'
 import { CODES, type Code, type S2Error } from '#fleet/errors.ts'
 import { checkDraft, cleanDraft, type MessageDraft } from '#fleet/message.ts'
+import type { Addressee } from '#fleet/peer-messages.ts'
 import { parseSession, type SessionId } from '#fleet/session-id.ts'
 import { REPORT_STATES, RETURN_CAUSES, type Report, type ReturnCause } from '#fleet/task.ts'
 import { cleanReport } from '#fleet/task-reports.ts'
@@ -15,8 +16,18 @@ import { SpoolFolders } from './spool-folders.ts'
 /** Something that an agent of this host has to say, kept until the bridge has it. */
 export type OutboxItem =
   | { readonly kind: 'send'; readonly from: SessionId; readonly key: string; readonly draft: MessageDraft }
+  | PostItem
   | { readonly kind: 'report'; readonly holder: SessionId; readonly report: Report }
   | { readonly kind: 'act'; readonly holder: SessionId; readonly act: OwnAct }
+
+/** A message to another agent than the partner, or to all of a role. */
+interface PostItem {
+  readonly kind: 'post'
+  readonly from: SessionId
+  readonly to: Addressee
+  readonly key: string
+  readonly draft: MessageDraft
+}
 
 /** What a session has recorded of itself in the audit of the fleet. */
 export type OwnAct = Pick<AuditedAct, 'action' | 'details'>
@@ -24,6 +35,7 @@ export type OwnAct = Pick<AuditedAct, 'action' | 'details'>
 /** The same before it is kept: a message without a key gets its name for one. */
 export type NewOutboxItem =
   | { readonly kind: 'send'; readonly from: SessionId; readonly key?: string; readonly draft: MessageDraft }
+  | (Omit<PostItem, 'key'> & Partial<Pick<PostItem, 'key'>>)
   | { readonly kind: 'report'; readonly holder: SessionId; readonly report: Report }
   | { readonly kind: 'act'; readonly holder: SessionId; readonly act: OwnAct }
 
@@ -50,7 +62,7 @@ export function problemOf({ code, message, next, id }: S2Error): OutboxProblem {
 
 /** The session that an item speaks for: items of one session keep their order. */
 export function speakerOf(item: OutboxItem): SessionId {
-  return item.kind === 'send' ? item.from : item.holder
+  return item.kind === 'send' || item.kind === 'post' ? item.from : item.holder
 }
 
 /** Bytes of the largest item anybody reads: a full draft, each character escaped. */
@@ -87,7 +99,7 @@ export class Outbox {
 
   /** Keeps an item and answers its name. Answered means durable. Refuses what no store may keep, before it waits for days. */
   async put(item: NewOutboxItem): Promise<string> {
-    if (item.kind === 'send') checkDraft(item.draft)
+    if (item.kind === 'send' || item.kind === 'post') checkDraft(item.draft)
     const put = this.#putting.then(() => this.#put(item))
     this.#putting = put.catch(() => undefined)
     return await put
@@ -318,11 +330,9 @@ const LOOKED_AT_MAX = 5_000
 
 /** What waits on this host's disk, without secrets: the bridge would keep it so, and its key and fingerprint stay the same. */
 function withoutSecrets(item: NewOutboxItem, name: string): OutboxItem {
-  return item.kind === 'send'
-    ? { ...item, draft: cleanDraft(item.draft), key: item.key ?? name }
-    : item.kind === 'report'
-      ? { ...item, report: cleanReport(item.report) }
-      : { ...item, act: ownAct(item.act, item.holder) }
+  if (item.kind === 'report') return { ...item, report: cleanReport(item.report) }
+  if (item.kind === 'act') return { ...item, act: ownAct(item.act, item.holder) }
+  return { ...item, draft: cleanDraft(item.draft), key: item.key ?? name }
 }
 
 function ownAct(act: OwnAct, actor: SessionId): OwnAct {
@@ -333,6 +343,10 @@ function ownAct(act: OwnAct, actor: SessionId): OwnAct {
 function parseItem(text: string): OutboxItem {
   const { kind, ...rest } = parseObject(text)
   if (kind === 'send') return { kind, from: session(rest.from), key: key(rest.key), draft: parseDraft(rest.draft) }
+  if (kind === 'post') {
+    const { from, to, draft } = rest
+    return { kind, from: session(from), to: parseAddressee(to), key: key(rest.key), draft: parseDraft(draft) }
+  }
   if (kind === 'report') return { kind, holder: session(rest.holder), report: parseReport(rest.report) }
   if (kind === 'act') return { kind, holder: session(rest.holder), act: parseAct(rest.act) }
   throw invalid('is no message, report or act')
@@ -345,6 +359,13 @@ function parseDraft(value: unknown): MessageDraft {
   if (!Array.isArray(files) || files.some((each) => typeof each !== 'string'))
     throw invalid('has files that are no names')
   return { text, action, files: files as string[] }
+}
+
+function parseAddressee(value: unknown): Addressee {
+  const { agent, role } = object(value)
+  if (typeof agent === 'string' && agent !== '' && role === undefined) return { agent }
+  if (typeof role === 'string' && role !== '' && agent === undefined) return { role }
+  throw invalid('names neither an agent nor a role')
 }
 
 function parseAct(value: unknown): OwnAct {

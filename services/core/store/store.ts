@@ -5,6 +5,7 @@ import type { Beat, ObservedBeats } from '#fleet/beat.ts'
 import type { Conversation, NewConversation, OpenedConversation } from '#fleet/conversation.ts'
 import type { Alert, Incident, NewIncident } from '#fleet/incident.ts'
 import type { Mark, Message, MessageDraft, StoredMessage, WaitingMessage } from '#fleet/message.ts'
+import type { Addressee, FleetAgent } from '#fleet/peer-messages.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import type { StoreTrouble } from '#fleet/store-trouble.ts'
 import type { StoreWarning } from '#fleet/store-warning.ts'
@@ -107,6 +108,14 @@ export interface Store extends AsyncDisposable {
    * the key. Keys have 1 to 200 characters.
    */
   send(from: SessionId, key: string, draft: MessageDraft): Promise<Message>
+  /**
+   * Sends to another agent of the fleet, or to every other one of a role: all these messages are made, or none. Each lies in its
+   * reader's conversation, and names its writer as `sender` where that is not the other end of it. Keys count as those of `send`
+   * do. `not_found` where nobody is meant; a message about a task is `forbidden` among workers.
+   */
+  post(from: SessionId, to: Addressee, key: string, draft: MessageDraft): Promise<Message[]>
+  /** The agents of live conversations. Over the network a worker sees those that it may write to, and itself. */
+  listAgents(): Promise<FleetAgent[]>
   /** Messages to `reader` that are not acked, oldest first, with id > after: at most `limit`, and of bounded length together (`isLastPage`). */
   unacked(reader: SessionId, after: number, limit: number): Promise<StoredMessage[]>
   /** The same without what they say, which costs little however long they are: at most `limit`; fewer are the last ones. */

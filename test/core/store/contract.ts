@@ -31,6 +31,7 @@ import { recordingLog } from '#runtime/log.ts'
 import type { Store, StoreParts } from '#store/store.ts'
 import { MovableClock } from '../../movable-clock.ts'
 import { singly } from '../../singly.ts'
+import { provePeers } from './contract-peers.ts'
 import { provePlaces } from './contract-places.ts'
 import { proveWorkers } from './contract-workers.ts'
 
@@ -63,6 +64,7 @@ export function contract(name: string, open: OpenGround, { without = [] }: Contr
   suite(`${name}: hints of credentials`, () => proveHints(prove))
   suite(`${name}: workers`, () => proveWorkers(prove))
   suite(`${name}: messages`, () => proveMessages(prove))
+  suite(`${name}: messages between workers`, () => provePeers(prove))
   suite(`${name}: mail`, () => proveMail(prove))
   suite(`${name}: traffic`, () => proveTraffic(prove))
   suite(`${name}: liveness`, () => proveLiveness(prove))

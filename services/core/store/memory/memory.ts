@@ -10,8 +10,10 @@ import {
   type Message,
   type MessageDraft,
   type StoredMessage,
+  sendAct,
   type WaitingMessage,
 } from '#fleet/message.ts'
+import { type Addressee, allAgents, checkPost, type FleetAgent, recipientsOf } from '#fleet/peer-messages.ts'
 import { conversationOf, parseSession, partnerOf, type SessionId, sessionId } from '#fleet/session-id.ts'
 import { Speakers } from '#fleet/speakers.ts'
 import type { Task } from '#fleet/task.ts'
@@ -129,7 +131,7 @@ class MemoryStore implements Omit<Store, TableVerb> {
     const incidents = new MemoryIncidents(chain, clock)
     const tasks = new MemoryTasks(conversations, clock, {
       send: ({ to, taskMessage }) => {
-        if (conversations.isLive(to)) messages.post(partnerOf(to), writeTaskMessage(taskMessage))
+        if (conversations.isLive(to)) messages.post({ to, writer: null }, writeTaskMessage(taskMessage))
       },
       audit: (act) => chain.append(act),
       tell: (incident) => incidents.openIncident(incident, [EVERY_CHANNEL]),
@@ -166,13 +168,38 @@ class MemoryStore implements Omit<Store, TableVerb> {
     const { conversations, messages, tasks, chain } = this.#tables
     const clean = cleanDraft(draft)
     const earlier = messages.repeated(from, key, clean)
-    if (earlier !== null) return earlier
+    if (earlier?.[0] !== undefined) return earlier[0]
     conversations.demandLive(conversationOf(from))
-    const message = messages.post(from, clean)
-    messages.remember(from, key, clean, message)
-    chain.append({ actor: from, action: 'send', details: { message: message.id, to: message.to } })
+    const message = messages.post({ to: partnerOf(from), writer: null }, clean)
+    messages.remember(from, key, clean, [message])
+    chain.append(sendAct(from, message))
     tasks.absorb(message)
     return message
+  }
+
+  async post(from: SessionId, to: Addressee, key: string, draft: MessageDraft): Promise<Message[]> {
+    this.#demandOpen()
+    checkSend(from, key, draft)
+    const { conversations, messages, tasks, chain } = this.#tables
+    const clean = cleanDraft(draft)
+    const earlier = messages.repeated(from, key, clean, to)
+    if (earlier !== null) return [...earlier]
+    conversations.demandLive(conversationOf(from))
+    const recipients = recipientsOf(from, to, conversations.live())
+    checkPost(clean, recipients)
+    const posted = recipients.map((recipient) => messages.post(recipient, clean))
+    messages.remember(from, key, clean, posted, to)
+    for (const message of posted) {
+      chain.append(sendAct(from, message))
+      tasks.absorb(message)
+    }
+    return posted
+  }
+
+  async listAgents(): Promise<FleetAgent[]> {
+    this.#demandOpen()
+    const { conversations, liveness } = this.#tables
+    return allAgents(conversations.live(), liveness.verdicts().verdicts)
   }
 
   async unacked(reader: SessionId, after: number, limit: number): Promise<StoredMessage[]> {

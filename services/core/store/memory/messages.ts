@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import { S2Error } from '#fleet/errors.ts'
 import {
   advances,
@@ -10,13 +11,16 @@ import {
   type WaitingMessage,
   waitingMessageOf,
 } from '#fleet/message.ts'
+import type { Addressee, Recipient } from '#fleet/peer-messages.ts'
 import { partnerOf, type SessionId } from '#fleet/session-id.ts'
 import type { Clock } from '#runtime/clock.ts'
 
 /** What was sent with a key: the draft, and the message that it became. */
 interface Sent {
   readonly draft: MessageDraft
-  readonly message: Message
+  /** Null for one to the partner. */
+  readonly to: Addressee | null
+  readonly messages: readonly Message[]
 }
 
 /** Messages, in memory. Ids are places in one list, counted from 1. */
@@ -31,22 +35,23 @@ export class MemoryMessages {
     this.#clock = clock
   }
 
-  /** The message that this sender sent with this key; null where it sent none. Throws `conflict` for another draft. */
-  repeated(from: SessionId, key: string, draft: MessageDraft): Message | null {
+  /** The messages that this sender sent with this key; null where it sent none. Throws `conflict` for another draft. */
+  repeated(from: SessionId, key: string, draft: MessageDraft, to: Addressee | null = null): readonly Message[] | null {
     const sent = this.#sent.get(`${from} ${key}`)
     if (sent === undefined) return null
-    if (isSameDraft(sent.draft, draft)) return sent.message
+    if (isSameDraft(sent.draft, draft) && isDeepStrictEqual(sent.to, to)) return sent.messages
     throw new S2Error('conflict', `${from} has sent another message with the key ${JSON.stringify(key)}`, {
       next: 'use a new key for a new message',
     })
   }
 
-  /** Keeps a message to the partner of `from`. */
-  post(from: SessionId, { text, action = null, files = [] }: MessageDraft): Message {
+  /** Keeps a message. */
+  post({ to, writer }: Recipient, { text, action = null, files = [] }: MessageDraft): Message {
     const id = this.#all.length + 1
-    const to = partnerOf(from)
+    const sender = writer === null || writer.agent === null ? {} : { sender: writer.agent }
     const kept = Object.freeze([...files])
-    const message = Object.freeze({ id, from, to, text, action, files: kept, sentAt: this.#clock.wall() })
+    const sentAt = this.#clock.wall()
+    const message = Object.freeze({ id, from: partnerOf(to), to, ...sender, text, action, files: kept, sentAt })
     this.#all.push(Object.freeze({ ...message, delivery: 'queued' }))
     const waiting = this.#waiting.get(to)
     if (waiting === undefined) this.#waiting.set(to, new Set([id]))
@@ -56,9 +61,15 @@ export class MemoryMessages {
     return message
   }
 
-  remember(from: SessionId, key: string, draft: MessageDraft, message: Message): void {
+  remember(
+    from: SessionId,
+    key: string,
+    draft: MessageDraft,
+    messages: readonly Message[],
+    to: Addressee | null = null,
+  ): void {
     const { text, action = null, files = [] } = draft
-    this.#sent.set(`${from} ${key}`, { draft: { text, action, files: [...files] }, message })
+    this.#sent.set(`${from} ${key}`, { draft: { text, action, files: [...files] }, to, messages })
   }
 
   waiting(reader: SessionId, after: number, limit: number): WaitingMessage[] {

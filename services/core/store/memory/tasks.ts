@@ -139,8 +139,8 @@ export class MemoryTasks {
   }
 
   /** Applies what a message says of a task, if anything. */
-  absorb({ from, text }: Message): void {
-    const taskMessage = readTaskMessage(text)
+  absorb({ from, sender, text }: Message): void {
+    const taskMessage = sender === undefined ? readTaskMessage(text) : null
     if (taskMessage === null) return
     for (const { decision, name } of takeTaskMessage(this.#foreign, from, taskMessage, this.#clock.wall())) {
       if (decision.refusal !== null) this.#keepLateReport(decision)

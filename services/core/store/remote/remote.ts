@@ -13,6 +13,7 @@ import {
   type WaitingMessage,
   waitingMessageOf,
 } from '#fleet/message.ts'
+import type { Addressee, FleetAgent } from '#fleet/peer-messages.ts'
 import { conversationOf, type SessionId } from '#fleet/session-id.ts'
 import type { Move, NewTask, Report, Task, TaskEnding } from '#fleet/task.ts'
 import type { AgentVerdict } from '#fleet/verdict.ts'
@@ -232,6 +233,14 @@ class Remote implements RemoteStore {
 
   async send(from: SessionId, key: string, draft: MessageDraft): Promise<Message> {
     return await this.#ask('send', { from, key, draft }, from)
+  }
+
+  async post(from: SessionId, to: Addressee, key: string, draft: MessageDraft): Promise<Message[]> {
+    return await this.#ask('post', { from, to, key, draft }, from)
+  }
+
+  async listAgents(): Promise<FleetAgent[]> {
+    return await this.#ask('listAgents', {})
   }
 
   async unacked(reader: SessionId, after: number, limit: number): Promise<StoredMessage[]> {

@@ -4,6 +4,7 @@ import { isOwnAct } from '#fleet/audit.ts'
 import { CREDENTIAL_FILE_MAX } from '#fleet/credential.ts'
 import { TASK_STATES } from '#fleet/task.ts'
 import {
+  AddresseeSchema,
   AgentConditionSchema,
   AlertSchema,
   AuditEntrySchema,
@@ -18,6 +19,7 @@ import {
   CountSchema,
   closed,
   DraftSchema,
+  FleetAgentSchema,
   HostNameSchema,
   IncidentSchema,
   JudgedVerdictSchema,
@@ -214,6 +216,13 @@ export const VERBS = {
     (store, { from, key, draft }) => store.send(from, key, draft),
     ({ from }, session) => from === session,
   ),
+  post: verb(
+    ['participant', 'repeats'],
+    { from: SessionSchema, to: AddresseeSchema, key: TextSchema, draft: DraftSchema },
+    Type.Array(MessageSchema),
+    (store, { from, to, key, draft }) => store.post(from, to, key, draft),
+  ),
+  listAgents: verb(['participant', 'reads'], {}, Type.Array(FleetAgentSchema), (store) => store.listAgents()),
   unacked: verb(
     ['session', 'reads'],
     { reader: SessionSchema, after: CountSchema, limit: LimitSchema },

@@ -96,6 +96,7 @@ const message = {
   id: CountSchema,
   from: SessionSchema,
   to: SessionSchema,
+  sender: Type.Optional(Type.String()),
   text: Type.String(),
   action: orNull(Type.String()),
   files: Type.Array(Type.String()),
@@ -107,6 +108,14 @@ export const DraftSchema = closed({
   text: Type.String(),
   action: Type.Optional(orNull(Type.String())),
   files: Type.Optional(Type.Array(Type.String(), { maxItems: 10_000 })),
+})
+export const AddresseeSchema = Type.Union([closed({ agent: NameSchema }), closed({ role: NameSchema })])
+export const FleetAgentSchema = Type.Object({
+  agent: Type.String(),
+  role: Type.String(),
+  leads: Type.Boolean(),
+  verdict: orNull(oneOf(VERDICTS)),
+  session: orNull(SessionSchema),
 })
 export const MarkSchema = oneOf(['delivered', 'leased', 'acked'])
 export const MessageIdsSchema = Type.Array(CountSchema, { maxItems: 10_000 })

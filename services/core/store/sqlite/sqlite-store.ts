@@ -12,6 +12,7 @@ import {
   type StoredMessage,
   type WaitingMessage,
 } from '#fleet/message.ts'
+import { type Addressee, allAgents, type FleetAgent } from '#fleet/peer-messages.ts'
 import { conversationOf, parseSession, type SessionId, sessionId } from '#fleet/session-id.ts'
 import { Speakers } from '#fleet/speakers.ts'
 import { databaseIncident, outcomeOfTrouble, presentIncident, type StoreTrouble } from '#fleet/store-trouble.ts'
@@ -231,6 +232,20 @@ class SqliteStore implements Omit<Store, TableVerb>, TablesAccess {
       if (isNew) tasks.absorb(message)
       return message
     })
+  }
+
+  async post(from: SessionId, to: Addressee, key: string, draft: MessageDraft): Promise<Message[]> {
+    checkSend(from, key, draft)
+    const clean = cleanDraft(draft)
+    return this.write(({ messages, tasks }) => {
+      const posted = messages.sendToPeers(from, to, key, clean)
+      if (posted.isNew) for (const message of posted.messages) tasks.absorb(message)
+      return [...posted.messages]
+    })
+  }
+
+  async listAgents(): Promise<FleetAgent[]> {
+    return allAgents(await this.conversations(), (await this.verdicts()).verdicts)
   }
 
   async waiting(reader: SessionId, after: number, limit: number): Promise<WaitingMessage[]> {

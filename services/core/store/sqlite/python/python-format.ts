@@ -1,6 +1,9 @@
 import { createHmac, randomBytes } from 'node:crypto'
 import { parseInstant } from '#fleet/credential.ts'
-import { CONVERSATION_PREFIX } from '#fleet/session-id.ts'
+import { textHead } from '#fleet/cut-text.ts'
+import { NAME_MAX } from '#fleet/message.ts'
+import type { Writer } from '#fleet/peer-messages.ts'
+import { CONVERSATION_PREFIX, isSessionId } from '#fleet/session-id.ts'
 
 /**
  * The formats of the Python bridge, which S2 reads and writes in the same way, so that both can use one database.
@@ -39,14 +42,25 @@ export type OwnMark = 'task'
 /** How metadata with such a mark can be told: the Python bridge reads its own two keys alone. */
 export const OWN_TASK_MARK = '"s2":"task"'
 
-/** A message's action and files, as JSON. */
-export function pythonMetadata(action: string | null, files: readonly string[], mark: OwnMark | null = null): string {
-  return JSON.stringify({ action_type: action, files_involved: files, ...(mark === null ? {} : { s2: mark }) })
+/** A message's action and files, as JSON, and who wrote it where that is not the other end of the conversation. */
+export function pythonMetadata(
+  action: string | null,
+  files: readonly string[],
+  { mark = null, writer = null }: { readonly mark?: OwnMark | null; readonly writer?: Writer | null } = {},
+): string {
+  const own = { ...(mark === null ? {} : { s2: mark }), ...(writer === null ? {} : { s2_writer: writer }) }
+  return JSON.stringify({ action_type: action, files_involved: files, ...own })
+}
+
+export interface MessageMetadata {
+  readonly action: string | null
+  readonly files: string[]
+  readonly writer: Writer | null
 }
 
 /** Reads metadata of any writer: a field that is wrong counts as absent. */
-export function fromPythonMetadata(text: unknown): { readonly action: string | null; readonly files: string[] } {
-  let fields: { action_type?: unknown; files_involved?: unknown } | null = null
+export function fromPythonMetadata(text: unknown): MessageMetadata {
+  let fields: { action_type?: unknown; files_involved?: unknown; s2_writer?: unknown } | null = null
   try {
     if (typeof text === 'string') fields = JSON.parse(text)
   } catch {
@@ -57,7 +71,15 @@ export function fromPythonMetadata(text: unknown): { readonly action: string | n
   return {
     action: typeof action === 'string' ? action : null,
     files: Array.isArray(files) ? files.filter((file) => typeof file === 'string') : [],
+    writer: writerOf(fields?.s2_writer),
   }
+}
+
+/** Only S2 writes it: the Python bridge lets its agents name an action and files, and no other key. */
+function writerOf(value: unknown): Writer | null {
+  const { session, agent } = (value ?? {}) as { readonly session?: unknown; readonly agent?: unknown }
+  if (typeof session !== 'string' || !isSessionId(session)) return null
+  return { session, agent: typeof agent === 'string' ? textHead(agent, NAME_MAX) : null }
 }
 
 /** A session token, 64 hex digits: HMAC-SHA256 (RFC 2104) of who it is for, keyed by the database's own secret. */

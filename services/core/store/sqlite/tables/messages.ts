@@ -7,8 +7,10 @@ import {
   type MessageDraft,
   READ_MAX,
   type StoredMessage,
+  sendAct,
   type WaitingMessage,
 } from '#fleet/message.ts'
+import { type Addressee, checkPost, recipientsOf, type Writer } from '#fleet/peer-messages.ts'
 import { redact } from '#fleet/redact.ts'
 import { isConversationId, parseSession, partnerOf, type SessionId, sessionId } from '#fleet/session-id.ts'
 import type { Clock } from '#runtime/clock.ts'
@@ -48,6 +50,7 @@ const SELECT = `
 const INSERT = `
   INSERT INTO messages (conversation_id, from_session, to_session, message, metadata, timestamp, read)
     VALUES (?, ?, ?, ?, ?, ?, ?)`
+const INSERT_POST = 'INSERT INTO s2_posts (first, message) VALUES (?, ?)'
 const INSERT_SEND = 'INSERT INTO s2_sends (sender, key, draft, message) VALUES (?, ?, ?, ?)'
 
 /** SQLite keeps the type of a value apart from it, so that no text is read for this. */
@@ -143,8 +146,31 @@ export class MessageTable {
     this.#conversations.demandLive(parseSession(from).conversation)
     const message = this.post(from, draft)
     this.#connection.run(INSERT_SEND, from, key, print, message.id)
-    this.#chain.append({ actor: from, action: 'send', details: { message: message.id, to: message.to } })
+    this.#chain.append(sendAct(from, message))
     return { message, isNew: true }
+  }
+
+  /** Sends a clean draft with its key to all who are meant. Answers whether the messages are new. */
+  sendToPeers(
+    from: SessionId,
+    to: Addressee,
+    key: string,
+    draft: Required<MessageDraft>,
+  ): { readonly messages: readonly Message[]; readonly isNew: boolean } {
+    const print = fingerprint(draft, to)
+    const earlier = this.#earlier(from, key)
+    if (earlier !== undefined) return { messages: this.#repeatedPost(from, key, draft, print, earlier), isNew: false }
+    this.#conversations.demandLive(parseSession(from).conversation)
+    const recipients = recipientsOf(from, to, this.#conversations.live())
+    checkPost(draft, recipients)
+    const messages = recipients.map(({ to: reader, writer }) => this.post(partnerOf(reader), draft, { writer }))
+    const first = messages[0]?.id as number // nobody is `not_found`
+    this.#connection.run(INSERT_SEND, from, key, print, first)
+    for (const message of messages) {
+      if (message.id !== first) this.#connection.run(INSERT_POST, first, message.id)
+      this.#chain.append(sendAct(from, message))
+    }
+    return { messages, isNew: true }
   }
 
   /** Takes over a message of another database; answers its id, or null where its sender has used its key here already. */
@@ -173,8 +199,8 @@ export class MessageTable {
     return this.#earlier(from, key) !== undefined
   }
 
-  #earlier(from: SessionId, key: string): { draft: Uint8Array; message: number } | undefined {
-    const earlier = this.#connection.get<{ draft: Uint8Array; message: number }>(
+  #earlier(from: SessionId, key: string): EarlierSend | undefined {
+    const earlier = this.#connection.get<EarlierSend>(
       'SELECT draft, message FROM s2_sends WHERE sender = ? AND key = ?',
       from,
       key,
@@ -182,8 +208,15 @@ export class MessageTable {
     return earlier ?? (this.#oldSends.isAny() ? this.#oldSends.find(from, key) : undefined)
   }
 
-  /** Writes a message to the partner of `from`; checks nothing. `mark` says that S2 sends it of its own accord, and about what. */
-  post(from: SessionId, { text, action = null, files = [] }: MessageDraft, mark: OwnMark | null = null): Message {
+  /**
+   * Writes a message to the partner of `from`; checks nothing. `mark` says that S2 sends it of its own accord, and about what;
+   * `writer` who else wrote it.
+   */
+  post(
+    from: SessionId,
+    { text, action = null, files = [] }: MessageDraft,
+    { mark = null, writer = null }: { readonly mark?: OwnMark | null; readonly writer?: Writer | null } = {},
+  ): Message {
     const { conversation, side } = parseSession(from)
     const to = partnerOf(from)
     const stamp = this.#stamps.next()
@@ -193,13 +226,13 @@ export class MessageTable {
       side,
       side === 'a' ? 'b' : 'a',
       text,
-      pythonMetadata(action, files, mark),
+      pythonMetadata(action, files, { mark, writer }),
       pythonTimeOfMicros(stamp),
       0,
     )
     if (id > ID_MAX) throw idsSpent()
     this.#stamps.wrote(id)
-    return { id, from, to, text, action, files, sentAt: Math.floor(stamp / 1000) }
+    return { id, from, to, ...senderOf(writer), text, action, files, sentAt: Math.floor(stamp / 1000) }
   }
 
   /** Moves messages forward; answers the ids that moved. */
@@ -276,6 +309,7 @@ export class MessageTable {
 
   /** Forgets delivery states of messages that readers of the Python bridge have read; answers how many. */
   prune(): number {
+    this.#connection.run('DELETE FROM s2_posts WHERE message NOT IN (SELECT id FROM messages)')
     return this.#connection.run(
       'DELETE FROM s2_deliveries WHERE (SELECT read FROM messages WHERE id = s2_deliveries.message) IS NOT 0',
     )
@@ -324,19 +358,54 @@ export class MessageTable {
     key: string,
     draft: Required<MessageDraft>,
     print: Uint8Array,
-    earlier: { readonly draft: Uint8Array; readonly message: number },
+    earlier: EarlierSend,
   ): Message {
-    if (!isSameDraftPrint(print, earlier.draft)) {
-      throw new S2Error('conflict', `${from} has sent another message with the key ${JSON.stringify(key)}`, {
-        next: 'use a new key for a new message',
-      })
-    }
-    const row = this.#connection.get<MessageRow>(`${SELECT} WHERE m.id = ?`, earlier.message)
-    const message = row === undefined ? undefined : messageOf(row)
-    if (message !== undefined) return withoutDelivery(message)
+    demandSameDraft(from, key, print, earlier)
     // the row is in a segment, or a foreign writer removed it: the answer is still the first message
-    return { id: earlier.message, from, to: partnerOf(from), ...draft, sentAt: this.#clock.wall() }
+    return (
+      this.#find(earlier.message) ?? {
+        id: earlier.message,
+        from,
+        to: partnerOf(from),
+        ...draft,
+        sentAt: this.#clock.wall(),
+      }
+    )
   }
+
+  /** What is left of the messages that were posted with this key; their readers are told by the first of them at least. */
+  #repeatedPost(
+    from: SessionId,
+    key: string,
+    draft: Required<MessageDraft>,
+    print: Uint8Array,
+    earlier: EarlierSend,
+  ): Message[] {
+    const first = this.#repeatedSend(from, key, draft, print, earlier)
+    const rest = this.#connection.all<{ message: number }>(
+      'SELECT message FROM s2_posts WHERE first = ? ORDER BY message',
+      earlier.message,
+    )
+    return [first, ...rest.flatMap(({ message }) => this.#find(message) ?? [])]
+  }
+
+  #find(id: number): Message | null {
+    const row = this.#connection.get<MessageRow>(`${SELECT} WHERE m.id = ?`, id)
+    const message = row === undefined ? undefined : messageOf(row)
+    return message === undefined ? null : withoutDelivery(message)
+  }
+}
+
+interface EarlierSend {
+  readonly draft: Uint8Array
+  readonly message: number
+}
+
+function demandSameDraft(from: SessionId, key: string, print: Uint8Array, earlier: EarlierSend): void {
+  if (isSameDraftPrint(print, earlier.draft)) return
+  throw new S2Error('conflict', `${from} has sent another message with the key ${JSON.stringify(key)}`, {
+    next: 'use a new key for a new message',
+  })
 }
 
 /** So many rows with odd ids are looked at: it is done whenever a foreign writer has committed. */
@@ -365,8 +434,9 @@ const ADVANCE = {
     ON CONFLICT (message) DO UPDATE SET state = 'leased' WHERE state <> 'leased'`,
 } as const
 
-function fingerprint({ text, action, files }: Required<MessageDraft>): Uint8Array {
-  return hash('sha256', JSON.stringify([text, action, files]), 'buffer')
+function fingerprint({ text, action, files }: Required<MessageDraft>, to: Addressee | null = null): Uint8Array {
+  const addressed = to === null ? [] : 'role' in to ? ['role', to.role] : ['agent', to.agent]
+  return hash('sha256', JSON.stringify([text, action, files, ...addressed]), 'buffer')
 }
 
 /** A message as it is shown, delivered and acted on. The Python bridge and others write here too, and know fewer secrets. */
@@ -374,17 +444,22 @@ function messageOf(row: MessageRow): StoredMessage | undefined {
   const { id, conversation_id: conversation, from_session: from, to_session: to, message: text } = row
   if (typeof conversation !== 'string' || !isConversationId(conversation)) return undefined
   if ((from !== 'a' && from !== 'b') || (to !== 'a' && to !== 'b') || typeof text !== 'string') return undefined
-  const { action, files } = fromPythonMetadata(row.metadata)
+  const { action, files, writer } = fromPythonMetadata(row.metadata)
   return {
     id,
     from: sessionId(conversation, from),
     to: sessionId(conversation, to),
+    ...senderOf(writer),
     text: redact(text),
     action: action === null ? null : redact(action),
     files: files.map(redact),
     sentAt: fromPythonTime(row.timestamp) ?? 0,
     delivery: row.read === 1 ? 'acked' : (row.state ?? 'queued'),
   }
+}
+
+function senderOf(writer: Writer | null): Pick<Message, 'sender'> {
+  return writer === null || writer.agent === null ? {} : { sender: redact(writer.agent) }
 }
 
 function withoutDelivery({ delivery: _, ...message }: StoredMessage): Message {

@@ -210,8 +210,8 @@ export class TaskTable {
   }
 
   /** Applies what a message says of a task, if anything, once. Reports count also once their conversation has ended; work is given in one that lives. */
-  absorb({ id, from, text }: Message): void {
-    const taskMessage = readTaskMessage(text)
+  absorb({ id, from, sender, text }: Message): void {
+    const taskMessage = sender === undefined ? readTaskMessage(text) : null
     if (taskMessage === null || this.#connection.run('INSERT OR IGNORE INTO s2_letters (message) VALUES (?)', id) === 0)
       return
     if (taskMessage.type === 'task_assignment' && !this.#conversations.isLiveNow(conversationOf(from))) return
@@ -330,7 +330,7 @@ export class TaskTable {
         : taskMessage
     const isPython = this.#pythonReaders.has(to, this.#conversations.endOf(to)?.agent)
     const name = isPython ? this.#nameFor(to, task, taskMessage.type) : null
-    const { id } = this.#messages.post(partnerOf(to), writeTaskMessage(said, name), 'task')
+    const { id } = this.#messages.post(partnerOf(to), writeTaskMessage(said, name), { mark: 'task' })
     this.#connection.run('INSERT INTO s2_letters (message) VALUES (?)', id)
   }
 
