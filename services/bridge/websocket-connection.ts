@@ -7,7 +7,7 @@ import { conversationOf, isObserver, type SessionId, sessionId, sideOf } from '#
 import { frameKey, joinedProof, type SocketGreeting } from '#fleet/signature.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { BridgeFrame, HostFrame } from '#store/remote/frames.ts'
-import { HOST_FRAMES, readFrame, UNJOINED_FRAME_MAX } from '#store/remote/frames.ts'
+import { HOST_FRAMES, readFrame, TAKES_ACTIVITY, UNJOINED_FRAME_MAX } from '#store/remote/frames.ts'
 import { toProblem } from '#store/remote/problem-details.ts'
 import { withinRequest } from '#store/request-context.ts'
 import type { Store } from '#store/store.ts'
@@ -106,7 +106,7 @@ export class WebSocketConnection implements BeatListener {
     ws.on('close', this.#onClose)
     wire.on('drain', this.#onDrain)
     wire.on('data', this.#onUnjoinedBytes)
-    this.#sendFrame({ t: 'challenge', challenge: this.#challenge })
+    this.#sendFrame({ t: 'challenge', challenge: this.#challenge, takes: [TAKES_ACTIVITY] })
   }
 
   get sessions(): number {

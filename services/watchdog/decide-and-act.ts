@@ -100,8 +100,11 @@ async function readFleet(at: number, isEverything: boolean, parts: LookParts): P
 
 async function readTasks(at: number, { store, clock, observation, board }: LookParts): Promise<void> {
   const { lossCount } = observation
-  const [tasks, conditions] = await Promise.all([store.tasks({ open: true }), store.conditions()])
-  board.take(tasks, conditions, at, clock.now() - at, lossCount)
+  const [tasks, said] = await Promise.all([store.tasks({ open: true }), store.conditions()])
+  // what `s2 work` says of its place is known better than what a client shows beside it
+  const sayers = new Set(said.map(({ session }) => session))
+  const shown = observation.clients.conditions(at, clock.wall()).filter(({ session }) => !sayers.has(session))
+  board.take(tasks, [...said, ...shown], at, clock.now() - at, lossCount)
 }
 
 async function readAgents({ store, clock, observation, board }: LookParts): Promise<void> {

@@ -1,16 +1,19 @@
+import { isUnable } from '#fleet/agent-condition.ts'
 import type { NewIncident } from '#fleet/incident.ts'
-import type { EndReason, Task, TaskEnding } from '#fleet/task.ts'
+import { type EndReason, isHeldByHand, isLeased, type Task, type TaskEnding } from '#fleet/task.ts'
 import { attemptsInWords, isPaused, lastEnded, lastNotNow, withEnd } from '#fleet/task-attempts.ts'
 import { type ClockFindings, type ClockView, readTaskClocks } from '#fleet/task-clocks.ts'
 import {
   expectedRoles,
   findCandidates,
   findNeeds,
+  findOrphans,
   type Need,
   type Plan,
   type PlannedMove,
   planMoves,
 } from '#fleet/task-reassignment.ts'
+import { clientGoneIncident } from './client-incidents.ts'
 import type { Observed } from './fleet-observation.ts'
 import type { Snapshot } from './look-snapshot.ts'
 import type { Board } from './open-tasks-state.ts'
@@ -49,7 +52,7 @@ export interface TaskDecision {
 
 /** `singleLosses`: lost agents whose loss was found to be a single one just now. */
 export function decideTasks(snapshot: Snapshot, singleLosses: ReadonlySet<string>): TaskDecision {
-  const { board, observed, config } = snapshot
+  const { board, observed } = snapshot
   const findings = readTaskClocks(board.tasks, clockView(snapshot))
   const ending = new Set(findings.ends.map(({ task }) => task))
   const lost = lossNeeds(snapshot, singleLosses).filter(({ task }) => !ending.has(task))
@@ -63,11 +66,17 @@ export function decideTasks(snapshot: Snapshot, singleLosses: ReadonlySet<string
     incidents: [
       ...strandedIncidents(plan, snapshot),
       ...notNowIncidents(snapshot),
-      ...stallIncidents(findings, config),
+      ...stallIncidents(findings, snapshot),
       ...untakenIncidents(findings, plan, snapshot),
       ...conditionIncidents(snapshot),
+      ...orphanIncidents(snapshot),
     ],
-    work: new Map([...toldAgents(snapshot), ...stalledAgents(findings), ...conditionsAsWork(snapshot)]),
+    work: new Map([
+      ...toldAgents(snapshot),
+      ...stalledAgents(findings),
+      ...clientsAsWork(snapshot),
+      ...conditionsAsWork(snapshot),
+    ]),
     stranded: plan.stranded,
     waiting: plan.waiting,
     waitsForBeats: losses.length < lost.length,
@@ -77,7 +86,8 @@ export function decideTasks(snapshot: Snapshot, singleLosses: ReadonlySet<string
 function clockView({ at, wall, config, observed, board }: Snapshot): ClockView {
   const { takeWithinMs, stallAfterMs, onStall, attemptsMax } = config
   const { work, conditions } = board
-  return { takeWithinMs, stallAfterMs, onStall, attemptsMax, roster: observed.fleet, work, conditions, at, wall }
+  const { fleet: roster, clients } = observed
+  return { takeWithinMs, stallAfterMs, onStall, attemptsMax, roster, clients, work, conditions, at, wall }
 }
 
 /** Tasks whose agent was lost, whose lease lapsed, or that nobody has. */
@@ -85,7 +95,8 @@ function lossNeeds(snapshot: Snapshot, singleLosses: ReadonlySet<string>): Need[
   const { at, wall, observed, board } = snapshot
   const { fleet } = observed
   const isSingleLoss = (agent: string): boolean => fleet.hasIncident(agent) || singleLosses.has(agent)
-  const needs = findNeeds(board.tasks, fleet, board.leases, isSingleLoss, at)
+  const orphans = findOrphans(board.tasks, fleet, board.leases, observed.clients)
+  const needs = [...findNeeds(board.tasks, fleet, board.leases, isSingleLoss, at), ...orphans]
   return needs.filter(({ task }) => !isWorkedAt(task, snapshot) && !isResting(task, wall))
 }
 
@@ -102,10 +113,10 @@ export function isWorkedAt(task: Task, { at, config, observed, board }: Snapshot
 }
 
 function planAll(needs: readonly Need[], { at, config, observed, board }: Snapshot): Plan {
-  const { fleet, processes } = observed
+  const { fleet, processes, clients } = observed
   const { leases, work, conditions } = board
   const isIdle = needs.length === 0 // going through a large fleet takes longer than a verdict may wait
-  const view = { roster: fleet, leases, work, processes, conditions }
+  const view = { roster: fleet, leases, work, processes, clients, conditions }
   return planMoves(needs, isIdle ? [] : findCandidates(board.tasks, view), {
     agentsNow: config.moveEveryMs === 0 ? Number.POSITIVE_INFINITY : board.turnAt <= at ? 1 : 0,
     fallback: config.fallback,
@@ -175,8 +186,25 @@ function untakenIncidents({ untaken }: ClockFindings, { moves }: Plan, snapshot:
   })
 }
 
-function stallIncidents({ stalls, stallsTogether }: ClockFindings, config: Snapshot['config']): NewIncident[] {
-  return stallsTogether ? [stallsTogetherIncident(stalls, config)] : stalls.map((stall) => stallIncident(stall, config))
+/** Of an agent that may not work people are told why, which is why its task stands still. */
+function stallIncidents({ stalls, stallsTogether }: ClockFindings, snapshot: Snapshot): NewIncident[] {
+  const { config, board, observed } = snapshot
+  if (stallsTogether) return [stallsTogetherIncident(stalls, config)]
+  const unexplained = stalls.filter(({ agent }) => !isUnable(board.conditions.get(agent)?.state))
+  return unexplained.map((stall) => stallIncident(stall, config, observed.clients.of(stall.agent)?.activity ?? null))
+}
+
+/** Clients that ended while their agents had tasks in hand. */
+function orphanIncidents({ board, observed }: Snapshot): NewIncident[] {
+  const orphans = findOrphans(board.tasks, observed.fleet, board.leases, observed.clients)
+  const byAgent = Map.groupBy(orphans, ({ failed }) => failed?.agent ?? '')
+  return [...byAgent].map(([agent, needs]) =>
+    clientGoneIncident(
+      agent,
+      needs.map(({ task }) => task),
+      observed,
+    ),
+  )
 }
 
 /** A place that tries whether it can work again has its incident until it can. */
@@ -194,6 +222,25 @@ function stalledAgents({ stalls }: ClockFindings): [string, AgentWork][] {
   return stalls.map(({ agent, task }) => {
     const line = task.progress === null ? '' : `: ${task.progress}`
     return [agent, { verdict: 'stalled', why: `${task.id} shows no sign of work${line}`, until: null }]
+  })
+}
+
+/** A client that waits for a person, or has ended while no `s2 work` works beside it. */
+function clientsAsWork({ at, wall, board, observed }: Snapshot): [string, AgentWork][] {
+  return [...observed.clients.agents()].flatMap((agent): [string, AgentWork][] => {
+    const client = observed.clients.of(agent)
+    if (client === null) return []
+    const { state, what, until } = client.activity
+    const since = Math.round(wall - (at - client.since))
+    if (state === 'waiting') return [[agent, { verdict: 'waiting', why: what ?? 'it shows a dialog', until, since }]]
+    const isOver = state === 'gone' && !isWorkedAtByProgram(agent, board, observed)
+    return isOver ? [[agent, { verdict: 'gone', why: what ?? 'its client has ended', until: null, since }]] : []
+  })
+}
+
+function isWorkedAtByProgram(agent: string, { tasks }: Board, { fleet }: Observed): boolean {
+  return tasks.some((task) => {
+    return isLeased(task.state) && !isHeldByHand(task) && task.holder !== null && fleet.agentOf(task.holder) === agent
   })
 }
 

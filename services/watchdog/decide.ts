@@ -2,6 +2,7 @@ import type { NewIncident } from '#fleet/incident.ts'
 import type { Task, TaskEnding } from '#fleet/task.ts'
 import type { PlannedMove } from '#fleet/task-reassignment.ts'
 import { formatDuration, roughDuration } from '#runtime/duration.ts'
+import { waitingIncidents } from './client-incidents.ts'
 import { decideTasks, isWorkedAt, type TaskDecision } from './decide-tasks.ts'
 import { FLAPS } from './flapping-agents.ts'
 import type { Observed } from './fleet-observation.ts'
@@ -73,10 +74,12 @@ export function decide(snapshot: Snapshot): Decision {
     ...unreachableSupervisors(snapshot),
   ]
   const twins = observed.fleet.twins(snapshot.at).map(twinsIncident)
+  const dialogs = waitingIncidents(observed)
   const wanted = [
     ...toggles.flatMap((each) => (each.isWanted ? [each.incident] : [])),
     ...(tasks?.incidents ?? []),
     ...twins,
+    ...dialogs,
   ]
   const over = toggles.filter(({ isWanted, isOver }) => !isWanted && isOver)
   const endings = endingsOf(snapshot)

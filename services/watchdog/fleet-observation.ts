@@ -1,5 +1,6 @@
 import { type AgentProcess, AgentProcessTable } from '#fleet/agent-processes.ts'
 import type { ObservedBeats } from '#fleet/beat.ts'
+import { ClientObserver, type ClientReader } from '#fleet/client-observer.ts'
 import type { Agent } from '#fleet/conversation.ts'
 import { Roster, type VerdictChange } from '#fleet/failure-detector.ts'
 import type { ObserverPause } from '#fleet/observer-pause.ts'
@@ -30,6 +31,8 @@ export type FleetLiveness = Pick<
 export interface Observed {
   readonly fleet: FleetLiveness
   readonly processes: Pick<AgentProcessTable, 'of' | 'isHindered'>
+  /** What the clients of agents do. */
+  readonly clients: ClientReader
   /** Agents that are silent or gone. */
   readonly lost: ReadonlySet<string>
   /** Null unless no verdict could be passed for long, as graces followed each other. */
@@ -80,6 +83,7 @@ export class FleetObservation implements Observed {
   readonly #feed: BeatReadingPosition
   readonly #roster: Roster
   readonly #processes = new AgentProcessTable()
+  readonly #clients = new ClientObserver()
   readonly #losses: Pick<ReportedLosses, 'isDeathReported'>
   readonly #lost = new Set<string>()
   readonly #unreachable = new Map<string, number>()
@@ -116,6 +120,10 @@ export class FleetObservation implements Observed {
 
   get processes(): Pick<AgentProcessTable, 'of' | 'isHindered' | 'agents' | 'isEmpty'> {
     return this.#processes
+  }
+
+  get clients(): Pick<ClientObserver, 'of' | 'isSettled' | 'agents' | 'conditions'> {
+    return this.#clients
   }
 
   get lost(): ReadonlySet<string> {
@@ -247,11 +255,14 @@ export class FleetObservation implements Observed {
     const neverHeard = this.#roster.counts.new
     const unknown = beats === 'news' ? this.#roster.hear(read.pulses, before.now) : 0
     const areContested = beats === 'news' && this.#roster.hearContests(read.contests ?? [], before.now)
+    if (beats === 'news') this.#clients.hear(read.pulses, (session) => this.#roster.agentOf(session), before.now)
     if (beats === 'past') this.#roster.recall(read.pulses, read.contests)
     if (this.#roster.counts.new !== neverHeard) this.#revision += 1 // no verdict changes, but it is shown like one
     if (unknown > 0) this.#unknownReads += 1
     if (needsGrace) this.#grace(before.now)
-    const isNews = isChanged || isOver || unknown > 0 || areContested
+    const isOfClients = this.#clients.settle(before.now)
+    if (isOfClients) this.#revision += 1
+    const isNews = isChanged || isOver || unknown > 0 || areContested || isOfClients
     return { pause, isGrace: needsGrace, isNews }
   }
 
@@ -305,6 +316,7 @@ export class FleetObservation implements Observed {
    */
   *learn(agents: Iterable<Agent>, clock: () => number, unknownReads = this.#unknownReads): Generator<void> {
     yield* this.#roster.learn(agents, clock)
+    this.#clients.forgetUnknown((session) => this.#roster.agentOf(session))
     for (const agent of this.#lost) if (!this.#roster.has(agent)) this.#lost.delete(agent)
     this.#answeredReads = unknownReads
     this.#revision += 1
@@ -381,6 +393,7 @@ export class FleetObservation implements Observed {
   #grace(now: number): void {
     this.#roster.grace(now)
     this.#processes.doubt()
+    this.#clients.grace(now)
     this.#revision += 1
   }
 }

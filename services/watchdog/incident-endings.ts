@@ -1,6 +1,8 @@
+import type { ClientStanding } from '#fleet/client-observer.ts'
 import type { NewIncident } from '#fleet/incident.ts'
 import { TWINS_OVER_MS } from '#fleet/twin-detector.ts'
 import { formatDuration, roughDuration } from '#runtime/duration.ts'
+import { waitingCause } from './client-incidents.ts'
 import type { Departure } from './departed-agents.ts'
 import { type LossHistory, STEADY_MS } from './flapping-agents.ts'
 import type { Observed } from './fleet-observation.ts'
@@ -46,6 +48,10 @@ export function endOfAgentIncident(incident: OpenIncident, snapshot: AgentSnapsh
       return areTwinsOver(agent, snapshot)
         ? `${agent} has run in one place only for ${roughDuration(TWINS_OVER_MS)}`
         : null
+    case 'waiting':
+      return endOfDialog(incident, agent, snapshot)
+    case 'client_gone':
+      return endOfClientGone(incident, agent, snapshot)
     case 'flapping':
       return isSteady(agent, snapshot) ? comeToRest(agent, snapshot) : null
     default:
@@ -63,6 +69,8 @@ const ENDS_WITH_AGENT: ReadonlySet<NewIncident['kind']> = new Set([
   'task_not_taken',
   'sick',
   'parked',
+  'waiting',
+  'client_gone',
 ])
 
 /** How long an incident has lasted; no less than nothing, as the wall clock may be put back. */
@@ -73,6 +81,35 @@ export function lastedMs({ openedAt }: Pick<OpenIncident, 'openedAt'>, wall: num
 function heardAgain(incident: OpenIncident, agent: string, { wall, observed }: AgentSnapshot): string {
   const lasted = roughDuration(lastedMs(incident, wall))
   return `${agent} was heard again after ${lasted}${placeOf(agent, observed.fleet.standing(agent)?.host)}`
+}
+
+/** A host that has been heard so long ago, milliseconds, has said of each of its clients what it does. */
+const SAID_AFTER_MS = 15_000
+
+/** What the host of an agent says of its client now; undefined where that is not known yet. */
+function clientNow(agent: string, { at, observed }: AgentSnapshot): ClientStanding | null | undefined {
+  const standing = observed.fleet.standing(agent)
+  const isKnown = standing?.verdict === 'alive' && standing.proven && at - standing.knownSince >= SAID_AFTER_MS
+  return isKnown && observed.clients.isSettled(agent) ? observed.clients.of(agent) : undefined
+}
+
+function endOfDialog(incident: OpenIncident, agent: string, snapshot: AgentSnapshot): string | null {
+  const client = clientNow(agent, snapshot)
+  if (client === undefined) return null
+  const after = `after ${roughDuration(lastedMs(incident, snapshot.wall))}`
+  if (client === null) return `nothing is known of a client of ${agent} any more, ${after}`
+  if (client.activity.state === 'gone') return `the client of ${agent} ended at its dialog, ${after}`
+  if (client.activity.state !== 'waiting') return `${agent} goes on ${after}`
+  return waitingCause(agent, client.activity) === incident.cause ? null : `${agent} asks for something else now`
+}
+
+function endOfClientGone(incident: OpenIncident, agent: string, snapshot: AgentSnapshot): string | null {
+  const client = clientNow(agent, snapshot)
+  if (client === undefined || client?.activity.state === 'gone') return null
+  const after = `after ${roughDuration(lastedMs(incident, snapshot.wall))}`
+  return client === null
+    ? `the client of ${agent} is not waited for any more, ${after}`
+    : `the client of ${agent} runs again ${after}`
 }
 
 /** The agent was heard since the last grace. */

@@ -172,7 +172,7 @@ export class OpenTasksState implements Board {
    * the agents `told` an incident says that they take nothing.
    */
   observeHolders(
-    { fleet, lost }: Pick<Observed, 'fleet' | 'lost'>,
+    { fleet, lost, clients }: Pick<FleetObservation, 'fleet' | 'lost' | 'clients'>,
     at: number,
     wall: number,
     told: ReadonlySet<string>,
@@ -185,7 +185,9 @@ export class OpenTasksState implements Board {
     this.#readyToTry = new Map(ready.map(([agent]) => [agent, this.#readyToTry.get(agent) ?? at]))
     const losers = this.#leases.observe(this.#tasks, fleet, at, this.#answeredAt)
     const unable = new Set([...this.#conditions].flatMap(([agent, { state }]) => (isUnable(state) ? [agent] : [])))
-    this.#work.observe(this.#tasks, fleet, at, wall, { told, unable })
+    const watched = new Set(clients.agents())
+    const waiting = new Set([...watched].filter((agent) => clients.of(agent)?.activity.state === 'waiting'))
+    this.#work.observe(this.#tasks, fleet, at, wall, { told, unable, waiting, watched })
     const wasServedByOthers = (agent: string): boolean => {
       return !this.#memory.movedFrom.includes(agent) && (lost.has(agent) || this.#leases.isStuck(agent))
     }

@@ -1,4 +1,5 @@
 import type { AgentCondition } from '#fleet/agent-condition.ts'
+import type { ClientActivity } from '#fleet/client-activity.ts'
 import { textHead } from '#fleet/cut-text.ts'
 import type { NewIncident } from '#fleet/incident.ts'
 import { ANY_ROLE, type Attempt, type EndReason, isLeased, type Task } from '#fleet/task.ts'
@@ -89,10 +90,18 @@ const NOT_NOW = 'task_not_now:'
 export function stallIncident(
   { task, agent, action }: Stall,
   { stallAfterMs }: Pick<WatchConfig, 'stallAfterMs'>,
+  client: ClientActivity | null = null,
 ): NewIncident {
   const last = task.progress === null ? 'it has printed nothing' : `its last line: ${textHead(task.progress, LINE_MAX)}`
-  const summary = `task ${task.id} at ${agent} has shown no sign of work for ${formatDuration(stallAfterMs)} (${last}); ${actionInWords(action, stallAfterMs)}`
+  const summary = `task ${task.id} at ${agent} has shown no sign of work for ${formatDuration(stallAfterMs)} (${last}${clientInWords(client)}); ${actionInWords(action, stallAfterMs)}`
   return { cause: `task_stalled:${task.id}@${task.epoch}`, kind: 'task_stalled', agent, summary }
+}
+
+/** What helps to see why nothing comes of it. */
+function clientInWords(client: ClientActivity | null): string {
+  if (client?.state === 'working')
+    return '; its client is in the middle of a turn, and may be stopped, or wait for its model'
+  return client?.state === 'idle' ? '; its client waits for input' : ''
 }
 
 /** Which attempt of which task an incident says shows no work; null where it is about many. */

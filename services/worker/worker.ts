@@ -4,6 +4,7 @@ import type { CommandContext } from '#console/context.ts'
 import { UnavailableError } from '#console/failure.ts'
 import { isKeepaliveThere, terseLog } from '#console/store-access.ts'
 import { warningOfTaskText } from '#console/task-text-warning.ts'
+import { PROGRAM_RUN } from '#fleet/task.ts'
 import { watchFolder } from '#runtime/folder-watch.ts'
 import { KnownTroubles } from '#runtime/trouble-log.ts'
 import { Inbox } from '#spool/inbox.ts'
@@ -47,7 +48,7 @@ async function work(config: Config, context: CommandContext): Promise<void> {
   const loop = new TaskLoop(config.work, {
     clock,
     chance,
-    runId: `work-${randomBytes(8).toString('hex')}`,
+    runId: `${PROGRAM_RUN}${randomBytes(8).toString('hex')}`,
     sessions: () => sessions.read(),
     reports: warnUncarried(outboxReports(new Outbox(state, onFault)), state, context),
     taskMessages: inboxTaskMailbox(inbox, (heard) =>

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { type AgentProcess, AgentProcessTable } from '#fleet/agent-processes.ts'
+import { ClientObserver } from '#fleet/client-observer.ts'
 import { Roster } from '#fleet/failure-detector.ts'
 import { LeaseObserver } from '#fleet/lease-observer.ts'
 import type { SessionId } from '#fleet/session-id.ts'
@@ -90,6 +91,7 @@ function snapshotOf({ silent = [], gone = [], tasks = [], observed, board, losse
     observed: {
       fleet: roster,
       processes,
+      clients: new ClientObserver(),
       lost: new Set([...silent, ...gone]),
       unreachable: new Map(),
       answering: new Set(),
@@ -258,6 +260,7 @@ suite('a decision', () => {
       ({ observed }) => (observed.fleet as Roster).grace(AT),
       ({ observed }) => (observed.lost as Set<string>).add('w2'),
       ({ observed }) => (observed.processes as AgentProcessTable).doubt(),
+      ({ observed }) => (observed.clients as ClientObserver).grace(AT),
       ({ observed }) => Object.assign(observed, { isBlind: true }),
       ({ observed }) => Object.assign(observed.fleet.standing('w1') ?? {}, { proven: false }),
       ({ observed }) => Object.assign([...observed.fleet.standings()][0] ?? {}, { proven: false }),

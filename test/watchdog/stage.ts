@@ -1,6 +1,8 @@
 /** A fleet in memory under a clock that a test moves: thirty minutes cost milliseconds. */
 import assert from 'node:assert/strict'
 import type { AgentProcess } from '#fleet/agent-processes.ts'
+import type { Beat } from '#fleet/beat.ts'
+import type { ClientActivity, ClientActivityState } from '#fleet/client-activity.ts'
 import { INCIDENT_KINDS, type Incident } from '#fleet/incident.ts'
 import { type SessionId, sessionId } from '#fleet/session-id.ts'
 import type { Task } from '#fleet/task.ts'
@@ -49,6 +51,8 @@ export interface Actor {
   work: number
   beats: boolean
   lastBeatAt: number
+  /** What its host says of its client; undefined for one that says nothing. */
+  activity?: ClientActivity | undefined
   /** Where its host runs; undefined for one that does not say it. */
   place?: string
 }
@@ -119,6 +123,17 @@ export class Stage implements AsyncDisposable {
       if (name === 'boss') this.#boss = beats
       else this.actor(name).beats = beats
     }
+  }
+
+  /** The host of an agent says what its client does, and says so at once, as it does when that changes. */
+  async show(name: string, state: ClientActivityState | null, what: string | null = null, until: number | null = null) {
+    const actor = this.actor(name)
+    actor.activity = state === null ? undefined : { state, what, until }
+    if (!actor.beats) return
+    actor.seq += 1
+    const { session, host, incarnation, seq, work, place } = actor
+    const where = { ...(place === undefined ? {} : { place }), ...(state === null ? {} : { activity: actor.activity }) }
+    await this.store.beat([{ session, host, incarnation, seq, work, ...where } as Beat])
   }
 
   async addTask(id: string, holder: string | null, role: string | null = null): Promise<Task> {
@@ -197,8 +212,8 @@ export class Stage implements AsyncDisposable {
     await this.clock.sleep(offsetMs, signal).catch(() => undefined)
     while (!signal.aborted) {
       actor.seq += 1
-      const { session, host, incarnation, seq, work, place } = actor
-      const where = place === undefined ? {} : { place }
+      const { session, host, incarnation, seq, work, place, activity } = actor
+      const where = { ...(place === undefined ? {} : { place }), ...(activity === undefined ? {} : { activity }) }
       const partner = session.replace(/b$/, 'a') as SessionId
       if (this.#boss)
         await this.store.beat([{ session: partner, host: 'host-boss', incarnation: 'first', seq, work: 0 }])

@@ -1,6 +1,7 @@
 /** What is found of an agent's work is shown in place of `alive`. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { ClientObserver } from '#fleet/client-observer.ts'
 import { Roster } from '#fleet/failure-detector.ts'
 import { openMemoryStore } from '#store/memory/memory.ts'
 import { WorkVerdicts } from '../../services/watchdog/work-verdicts.ts'
@@ -13,6 +14,7 @@ test('sick, parked and stalled take the place of alive, and of nothing else, and
   const clock = new MovableClock()
   const store = openMemoryStore({ clock })
   const fleet = new Roster(CONFIG)
+  const clients = new ClientObserver()
   const names = ['w1', 'w2', 'w3', 'w4']
   know(
     fleet,
@@ -25,7 +27,12 @@ test('sick, parked and stalled take the place of alive, and of nothing else, and
   )
   fleet.declareGone('w3', clock.now())
   const work = new WorkVerdicts()
-  const writer = new VerdictWriter(CONFIG, { observation: { fleet, revision: 0, roundAt: 0 }, store, clock, work })
+  const writer = new VerdictWriter(CONFIG, {
+    observation: { fleet, clients, revision: 0, roundAt: 0 },
+    store,
+    clock,
+    work,
+  })
   const shown = async () => {
     while (writer.isDue) await clock.sleep(await writer.step()) // it rests when a write took long
     const { verdicts } = await store.verdicts()

@@ -1,10 +1,11 @@
+import type { ClientActivityState } from '#fleet/client-activity.ts'
 import { type Agent, agentsOf } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { Incident } from '#fleet/incident.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import { isStoreTrouble } from '#fleet/store-trouble.ts'
 import { isLeased, type Task } from '#fleet/task.ts'
-import type { Verdict } from '#fleet/verdict.ts'
+import type { ShownActivity, Verdict } from '#fleet/verdict.ts'
 import { wholeMinute } from '#runtime/instant.ts'
 import type { Store } from '#store/store.ts'
 import type { AgentProcesses } from './fleet-control.ts'
@@ -40,6 +41,8 @@ export interface AgentView {
   /** What explains the verdict, and until when it is expected to hold. */
   readonly why: string | null
   readonly until: number | null
+  /** What its client does; null where nothing is known of one. */
+  readonly activity: ShownActivity | null
   readonly host: string | null
   /** The state that `s2 up` reports for it; null where none runs here. */
   readonly processes: AgentProcesses['state'] | null
@@ -84,6 +87,7 @@ export async function readOverview(
         since: verdict?.since ?? null,
         why: verdict?.why ?? null,
         until: verdict?.until ?? null,
+        activity: verdict?.activity ?? null,
         host: last?.host ?? null,
         processes: processes?.find((each) => each.agent === agent.name)?.state ?? null,
         task: mine.find(({ state }) => isLeased(state)) ?? mine[0] ?? null,
@@ -220,7 +224,7 @@ function cellsOf({ at, judgedAt, incidents }: FleetOverview): (view: AgentView) 
       view.name,
       view.role,
       view.lastVerdict === null ? stateWord(view, at) : `${view.lastVerdict}${judgedAgo}`,
-      view.since === null ? '' : ago(at - view.since),
+      sinceOf(view) === null ? '' : ago(at - (sinceOf(view) ?? at)),
       task === null ? '' : `${task.id}${view.open > 1 ? ` +${view.open - 1}` : ''}`,
       task !== null && view.why === null && !isLeased(task.state) ? `(${task.state}) ${doing}` : doing,
       String(view.completed),
@@ -247,9 +251,20 @@ function whyAway({ name, verdict, why, until }: AgentView, incidents: readonly I
   return incidents.find(({ agent, kind }) => agent === name && kind === 'gone')?.summary ?? ''
 }
 
-/** The watchdog's verdict, until when it holds, and `frozen` or `killed` where `s2 up` reports that. */
-function stateWord({ verdict, processes, until }: AgentView, now: number): string {
-  const said = until === null || until <= now ? verdict : `${verdict} until ${timeOfDay(wholeMinute(until), now)}`
+const OVERLOADED = 'overloaded, retrying'
+
+/** How states of clients read, where they are shown in place of the verdict. */
+const CLIENT_WORDS: Partial<Record<ClientActivityState, string>> = {
+  working: 'working',
+  idle: 'idle',
+  overloaded: OVERLOADED,
+}
+
+/** The watchdog's verdict, or what the client of an agent does that is alive, until when it holds, and `frozen` or `killed` where `s2 up` reports that. */
+function stateWord(view: AgentView, now: number): string {
+  const { processes, until } = view
+  const word = wordOf(view)
+  const said = until === null || until <= now ? word : `${word} until ${timeOfDay(wholeMinute(until), now)}`
   return processes === null || processes === 'running' ? said : `${said} (${processes})`
 }
 
@@ -264,6 +279,18 @@ function timeOfDay(at: number, now: number): string {
   const time = `${two(date.getHours())}:${two(date.getMinutes())}`
   if (Math.abs(at - now) < DAY_MS) return time
   return `${date.getDate()} ${MONTHS[date.getMonth()]} ${time}`
+}
+
+function wordOf({ verdict, activity }: AgentView): string {
+  if (verdict === 'alive') return CLIENT_WORDS[activity?.state ?? 'gone'] ?? verdict
+  if (verdict !== 'parked') return verdict
+  return activity?.state === 'logged_out' ? 'logged out' : activity?.state === 'overloaded' ? OVERLOADED : verdict
+}
+
+/** Since when it is as it is shown. */
+function sinceOf({ verdict, activity, since }: AgentView): number | null {
+  const isOfClient = verdict === 'alive' && activity !== null && CLIENT_WORDS[activity.state] !== undefined
+  return isOfClient ? activity.since : since
 }
 
 function colourOf({ verdict }: AgentView): 'green' | 'yellow' | 'red' | 'dim' {

@@ -18,6 +18,11 @@ export interface Beat {
   readonly activity?: ClientActivity
 }
 
+/** What a host says to a bridge that knows no activities. */
+export function withoutActivity({ activity: _, ...beat }: Beat): Beat {
+  return beat
+}
+
 /** The incarnation of beats that foreign writers left: they do not say who they are, or when they restart. */
 export const FOREIGN_INCARNATION = 'python'
 

@@ -18,6 +18,11 @@ export interface ClientActivity {
   readonly until: number | null
 }
 
+/** An activity as another host says it, as it is kept; undefined where it says none, or one that only newer versions know. */
+export function readClientActivity(said: ClientActivity | undefined): ClientActivity | undefined {
+  return said === undefined || !CLIENT_ACTIVITIES.includes(said.state) ? undefined : cleanClientActivity(said)
+}
+
 /** An activity as it is kept: one line without secrets or characters that steer a terminal, and an instant that a date can show. */
 export function cleanClientActivity({ state, what, until }: ClientActivity): ClientActivity {
   const line = what === null ? null : redactedHead(what.replace(/[\p{C}\p{Zl}\p{Zp}]+/gu, ' ').trim(), WHY_MAX)

@@ -26,6 +26,8 @@ export const INCIDENT_KINDS = [
   'task_not_taken',
   'sick',
   'parked',
+  'waiting',
+  'client_gone',
   'flapping',
   'graces',
   'unit_failed',

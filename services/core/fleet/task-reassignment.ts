@@ -1,9 +1,10 @@
 import { type ConditionState, isUnable } from './agent-condition.ts'
 import type { AgentProcessTable } from './agent-processes.ts'
+import type { ClientReader } from './client-observer.ts'
 import type { Roster } from './failure-detector.ts'
 import type { LeaseReader } from './lease-observer.ts'
 import type { SessionId } from './session-id.ts'
-import { ANY_ROLE, type Move, type MoveReason, PRIORITIES, type Task } from './task.ts'
+import { ANY_ROLE, isHeldByHand, type Move, type MoveReason, PRIORITIES, type Task } from './task.ts'
 import { lastEnded } from './task-attempts.ts'
 import type { WorkReader } from './work-observer.ts'
 
@@ -15,7 +16,7 @@ export interface Candidate {
   readonly session: SessionId
   /** Open tasks that it holds. */
   readonly load: number
-  /** It beats, but lets its tasks lie or its leases lapse, or its process is paused or unhealthy: the last resort. */
+  /** It beats, but lets its tasks lie or its leases lapse, its process is paused or unhealthy, or its client has ended: the last resort. */
   readonly stuck: boolean
 }
 
@@ -111,6 +112,29 @@ export function findNeeds(
   return needs
 }
 
+/** So long after the end of a client the tasks may be read in which a lease is seen that it had renewed before, milliseconds. */
+const SEEN_LATE_MS = 2_000
+
+/**
+ * Tasks that agents took by clients that have ended. The end was seen by the host itself, and nothing has come from whoever holds
+ * the task since: a lease that is renewed all the same is held by another process.
+ */
+export function findOrphans(
+  tasks: readonly Task[],
+  roster: Pick<Roster, 'agentOf' | 'standing'>,
+  leases: LeaseReader,
+  clients: Pick<ClientReader, 'of'>,
+): Need[] {
+  return tasks.flatMap((task): Need[] => {
+    const failed = task.holder === null ? undefined : roster.standing(roster.agentOf(task.holder) ?? '')
+    if (failed === undefined || !isHeldByHand(task)) return []
+    const client = clients.of(failed.agent)
+    if (client?.activity.state !== 'gone') return []
+    const { since } = client
+    return (leases.stillSince(task) ?? since) > since + SEEN_LATE_MS ? [] : [{ task, reason: 'gone', failed, since }]
+  })
+}
+
 /** Whoever failed within seconds at a task that nobody has now: another is to try it. */
 function failedLast(task: Task, roster: Pick<Roster, 'agentOf' | 'standing'>): Failed | null {
   const last = lastEnded(task)
@@ -124,17 +148,18 @@ export interface CandidateView {
   readonly leases: LeaseReader
   readonly work: WorkReader
   readonly processes: Pick<AgentProcessTable, 'isHindered'>
+  readonly clients: Pick<ClientReader, 'of'>
   /** Of agents that are not well. */
   readonly conditions: ReadonlyMap<string, { readonly state: ConditionState }>
 }
 
 /**
- * Who could take tasks now. An agent with only ends `a` gives work and takes none; one whose place cannot work gets none, and
- * one that tries whether it can again gets one.
+ * Who could take tasks now. An agent with only ends `a` gives work and takes none; one whose place cannot work, or whose client
+ * waits for a person, gets none, and one that tries whether it can again gets one.
  */
 export function findCandidates(
   tasks: readonly Task[],
-  { roster, leases, work, processes, conditions }: CandidateView,
+  { roster, leases, work, processes, clients, conditions }: CandidateView,
 ): Candidate[] {
   const loads = new Map<string, number>()
   for (const { holder } of tasks) {
@@ -146,7 +171,9 @@ export function findCandidates(
     if (verdict !== 'alive' || !proven || taskSession === null) continue
     const [load, condition] = [loads.get(agent) ?? 0, conditions.get(agent)?.state]
     if (isUnable(condition) || (condition === 'probing' && load > 0)) continue
-    const stuck = leases.isStuck(agent) || work.isIdle(agent) || processes.isHindered(agent)
+    const client = clients.of(agent)?.activity.state
+    if (client === 'waiting') continue
+    const stuck = leases.isStuck(agent) || work.isIdle(agent) || processes.isHindered(agent) || client === 'gone'
     candidates.push({ agent, role, host, session: taskSession, load, stuck })
   }
   return candidates

@@ -29,6 +29,14 @@ export function isLeased(state: TaskState): boolean {
   return state === 'accepted' || state === 'in_progress'
 }
 
+/** How the runs of `s2 work` are called that lease tasks. Whatever else leases one is an agent that took it by hand. */
+export const PROGRAM_RUN = 'work-'
+
+/** Whether an agent works at it that took it by its own client, and no `s2 work`; foreign agents name no run. */
+export function isHeldByHand({ state, incarnation }: Pick<Task, 'state' | 'incarnation'>): boolean {
+  return isLeased(state) && incarnation !== null && !incarnation.startsWith(PROGRAM_RUN)
+}
+
 export interface TaskResult {
   /** Exit code of the command that did it; null where there was none or a signal ended it. */
   readonly exitCode: number | null

@@ -1,18 +1,19 @@
 import type { AuditedAct } from './audit.ts'
+import type { ClientActivity } from './client-activity.ts'
 
 /**
- * What an observer thinks of an agent. `new`: it was never heard, so it is not lost either. `gone`: its death is proved. The
- * last three are of an agent that beats: `sick` (its place fails its work), `parked` (it said why it waits), `stalled` (it
- * shows no sign of work).
+ * What an observer thinks of an agent. `new`: it was never heard, so it is not lost either. `gone`: its death is proved, or that
+ * of its client. The last four are of an agent that beats: `sick` (its place fails its work), `parked` (it said why it waits),
+ * `stalled` (it shows no sign of work), `waiting` (its client shows a dialog, and a person is to answer).
  */
-export const VERDICTS = ['new', 'alive', 'late', 'silent', 'gone', 'sick', 'parked', 'stalled'] as const
+export const VERDICTS = ['new', 'alive', 'late', 'silent', 'gone', 'sick', 'parked', 'stalled', 'waiting'] as const
 export type Verdict = (typeof VERDICTS)[number]
 
 /** The verdicts on the work of an agent that beats: they are shown in place of `alive`. */
-export type WorkVerdict = Extract<Verdict, 'sick' | 'parked' | 'stalled'>
+export type WorkVerdict = Extract<Verdict, 'gone' | 'sick' | 'parked' | 'stalled' | 'waiting'>
 
 /** The verdicts that a roster passes: three by beats alone, and one by proof. */
-export type RosterVerdict = Exclude<Verdict, 'new' | WorkVerdict>
+export type RosterVerdict = Extract<Verdict, 'alive' | 'late' | 'silent' | 'gone'>
 
 export interface AgentVerdict {
   readonly agent: string
@@ -24,6 +25,14 @@ export interface AgentVerdict {
   readonly why?: string | null
   /** Until when it is expected to hold, milliseconds since 1970; null or left out where nobody knows. */
   readonly until?: number | null
+  /** What its client does, and since when; null or left out where nothing is known of one. */
+  readonly activity?: ShownActivity | null
+}
+
+/** What a client does, for people to read. */
+export interface ShownActivity extends ClientActivity {
+  /** Milliseconds since 1970 by the watchdog's wall clock. */
+  readonly since: number
 }
 
 /** An agent that is judged otherwise than before. */

@@ -1,6 +1,6 @@
 import type { Roster } from './failure-detector.ts'
 import type { SessionId } from './session-id.ts'
-import { isLeased, type Task } from './task.ts'
+import { isHeldByHand, isLeased, type Task } from './task.ts'
 
 /** What the decisions ask of the work. */
 export type WorkReader = Pick<
@@ -26,6 +26,10 @@ export type Activity = 'took' | 'showed'
 interface KnownAgents {
   readonly told: ReadonlySet<string>
   readonly unable: ReadonlySet<string>
+  /** Those whose client shows a dialog: it goes on only when a person answers. */
+  readonly waiting: ReadonlySet<string>
+  /** Those whose client shows its work by signs of its own. */
+  readonly watched: ReadonlySet<string>
 }
 
 const NOBODY: ReadonlySet<string> = new Set()
@@ -41,7 +45,8 @@ interface Told {
 /**
  * The clocks of tasks, by the observer's own clock: since when nobody has one, since when its holder could have taken it, and
  * when it last showed work. Signs of work are what its holder reports (output, processor time, children of its command),
- * progress, and what the agent itself does; that a lease is renewed is none, unless its holder does not look for signs.
+ * progress, and what the agent itself does; that a lease is renewed is none, unless its holder does not look for signs. While a
+ * client waits for a person, the clocks of what it holds stand still.
  *
  * An agent that lets a task lie though it does nothing else is idle: it beats, and nothing works beside it. It is so until it
  * takes a task or shows work.
@@ -63,15 +68,19 @@ export class WorkObserver {
   /**
    * Takes in all open tasks as they are at `at`, by the observer's clock; `wall` is its wall clock. Of the agents `told` people
    * know that they take nothing, whichever observer found that. The agents `unable` say that they cannot work: their time to
-   * take a task begins when they can again.
+   * take a task begins when they can again, and so does that of those who wait for a person.
    */
   observe(tasks: readonly Task[], fleet: Fleet, at: number, wall: number, known: Partial<KnownAgents> = {}): void {
-    const { told = NOBODY, unable = NOBODY } = known
+    const { told = NOBODY, waiting = NOBODY, watched = NOBODY } = known
+    const unable = (known.unable ?? NOBODY).union(waiting)
     const before = this.#seen
     this.#seen = new Map(
       tasks.map((task) => {
         const known = before.get(task.id)
-        const seen = see(task, known, signsOf(task, fleet), at, wall)
+        const [agent = ''] = agentOf(task.holder, fleet)
+        const isStopped = waiting.has(agent) && isHeldByHand(task)
+        const signs = { agent: signsOf(task, fleet), areItsOwn: watched.has(agent) && isHeldByHand(task), isStopped }
+        const seen = see(task, known, signs, at, wall)
         return [task.id, { ...seen, letLieBy: this.#letLieBy(task, known, fleet) }]
       }),
     )
@@ -229,9 +238,25 @@ interface Seen {
   readonly letLieBy: readonly string[]
 }
 
-function see(task: Task, known: Seen | undefined, signs: number, at: number, wall: number): Omit<Seen, 'letLieBy'> {
+/** What is known of whoever holds a task. */
+interface HolderSigns {
+  /** How many signs of life its agent has shown. */
+  readonly agent: number
+  /** Its client shows its work by itself: a lease that somebody renews for it is no sign. */
+  readonly areItsOwn: boolean
+  /** It waits for a person. */
+  readonly isStopped: boolean
+}
+
+function see(
+  task: Task,
+  known: Seen | undefined,
+  { agent: signs, areItsOwn, isStopped }: HolderSigns,
+  at: number,
+  wall: number,
+): Omit<Seen, 'letLieBy'> {
   const isSame = known !== undefined && isInSameHands(known.task, task)
-  const isStill = isSame && !showsWork(known.task, task) && known.signs === signs
+  const isStill = isSame && !showsWork(known.task, task, areItsOwn) && known.signs === signs
   const { deadline } = task
   const dueAt = deadline === null ? Number.POSITIVE_INFINITY : at + (deadline - wall)
   return {
@@ -239,7 +264,7 @@ function see(task: Task, known: Seen | undefined, signs: number, at: number, wal
     signs,
     pendingSince: isSame ? known.pendingSince : at,
     takeableAt: isSame ? known.takeableAt : at + pauseLeft(task, wall),
-    workedAt: isStill ? known.workedAt : at,
+    workedAt: isStill && !isStopped ? known.workedAt : at,
     shownAt: isStill || known === undefined ? (known?.shownAt ?? Number.NEGATIVE_INFINITY) : at,
     dueAt: known !== undefined && known.task.deadline === deadline ? known.dueAt : dueAt,
   }
@@ -255,8 +280,9 @@ function wasTaken(before: Task, now: Task | undefined, wall: number): boolean {
   return now.attempts.slice(before.attempts.length).some(({ holder }) => holder === before.holder)
 }
 
-function showsWork(before: Task, after: Task): boolean {
+function showsWork(before: Task, after: Task, areSignsItsOwn: boolean): boolean {
   if (before.work !== after.work || before.progress !== after.progress) return true
+  if (areSignsItsOwn) return false
   return after.work === 0 && before.leaseSeq !== after.leaseSeq // its holder does not look for signs
 }
 

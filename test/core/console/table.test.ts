@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { AgentVerdict } from '#fleet/verdict.ts'
+import type { ClientActivityState } from '#fleet/client-activity.ts'
+import type { AgentVerdict, Verdict } from '#fleet/verdict.ts'
 import { type FleetOverview, readOverview, renderOverview } from '../../../services/core/console/fleet-overview.ts'
 import { table } from '../../../services/core/console/table.ts'
 import { ago, cut, indented, oneLine, plain, widthOf } from '../../../services/core/console/terminal-text.ts'
@@ -194,7 +195,7 @@ test('a fleet is well when it is watched and nobody is lost', async () => {
   for (const verdict of ['silent', 'gone'] as const) {
     assert.equal((await overviewOf([...ALIVE, { agent: 'w3', verdict, since: 0 }], 0)).isWell, false, verdict)
   }
-  for (const verdict of ['late', 'new', 'sick', 'parked', 'stalled'] as const) {
+  for (const verdict of ['late', 'new', 'sick', 'parked', 'stalled', 'waiting'] as const) {
     assert.equal((await overviewOf([...ALIVE, { agent: 'w3', verdict, since: 0 }], 0)).isWell, true, verdict)
   }
 })
@@ -216,6 +217,28 @@ test('a time that is over is not shown: it is parked until it tries again', asyn
     0,
   )
   assert.match(shown(overview)[4] ?? '', /^w1 +any +parked +[^p]+parked: usage limit; due to try again /)
+})
+
+test('what a client does is shown in place of alive, and since when', async () => {
+  const at = 1_800_000_000_000
+  const client = (state: ClientActivityState, since: number) => ({ state, what: null, until: null, since })
+  const shownAs = async (verdict: Verdict, state: ClientActivityState, why: string | null = null): Promise<string> => {
+    const overview = await overviewOf(
+      [{ agent: 'w1', verdict, since: at - 60_000, why, activity: client(state, at - 5_000) }],
+      0,
+    )
+    assert.equal(overview.agents.find(({ name }) => name === 'w1')?.verdict, verdict, 'JSON keeps what it had')
+    return (shown(overview).find((line) => line.startsWith('w1')) ?? '').replace(/ +/g, ' ')
+  }
+  assert.match(await shownAs('alive', 'working'), /^w1 any working 5\.0s /)
+  assert.match(await shownAs('alive', 'idle'), /^w1 any idle 5\.0s /)
+  assert.match(await shownAs('alive', 'overloaded'), /^w1 any overloaded, retrying 5\.0s /)
+  assert.match(await shownAs('parked', 'logged_out', 'log in'), /^w1 any logged out 60s parked: log in /)
+  assert.match(
+    await shownAs('waiting', 'waiting', 'question: go on?'),
+    /^w1 any waiting 60s waiting: question: go on\? /,
+  )
+  assert.match(await shownAs('alive', 'gone'), /^w1 any alive 60s /)
 })
 
 test('what explains a verdict is shown, and until when it holds', async () => {

@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { AgentProcessTable } from '#fleet/agent-processes.ts'
 import type { ObservedBeat } from '#fleet/beat.ts'
+import { ClientObserver } from '#fleet/client-observer.ts'
 import { Roster } from '#fleet/failure-detector.ts'
 import { LeaseObserver } from '#fleet/lease-observer.ts'
 import type { SessionId } from '#fleet/session-id.ts'
@@ -101,6 +102,7 @@ function viewOf(roster: Roster, conditions: CandidateView['conditions'] = new Ma
     leases: new LeaseObserver(LEASE),
     work: new WorkObserver(120_000),
     processes: new AgentProcessTable(),
+    clients: new ClientObserver(),
     conditions,
   }
 }

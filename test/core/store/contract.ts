@@ -778,6 +778,37 @@ function proveLiveness(prove: Prove): void {
   )
 
   prove(
+    'a beat says what a client does, in one line without secrets, until one says nothing of it',
+    async (fleet) => {
+      const { b } = await fleet.channel()
+      let seq = 0
+      const read = async (activity?: Beat['activity']): Promise<Beat['activity']> => {
+        seq += 1
+        await b.store.beat([beatOf(b.session, { seq, ...(activity === undefined ? {} : { activity }) })])
+        return (await fleet.store.pulses(0)).pulses[0]?.activity
+      }
+      const asks = { state: 'waiting', what: 'permission prompt: Bash npm test', until: null } as const
+      assert.deepEqual(await read(asks), asks)
+      const secret = `limit\n\u001b[31mAuthorization: Bearer ${'Zq7Rm2Kx9T'.repeat(4)}`
+      const limit = await read({ state: 'parked', what: secret, until: 60_000.4 })
+      assert.equal(limit?.until, 60_000)
+      assert.doesNotMatch(limit?.what ?? '', /Zq7R|\p{C}/u)
+      assert.equal(
+        await read({ ...asks, state: 'dreaming' as 'idle' }),
+        undefined,
+        'a state that only newer versions know',
+      )
+      assert.deepEqual(await read({ state: 'idle', what: null, until: null }), {
+        state: 'idle',
+        what: null,
+        until: null,
+      })
+      assert.equal(await read(), undefined)
+    },
+    'pulses',
+  )
+
+  prove(
     'a cursor beyond all that there is starts over',
     async (fleet) => {
       const { b } = await fleet.channel()
@@ -875,7 +906,7 @@ function proveLiveness(prove: Prove): void {
       const { store, clock } = fleet
       assert.deepEqual(await store.verdicts(), { at: null, verdicts: [] })
       const since = Math.round(clock.wall())
-      const unexplained = { why: null, until: null }
+      const unexplained = { why: null, until: null, activity: null }
       const one = { agent: 'w-1', verdict: 'alive', since, host: 'h1', ...unexplained } as const
       const two = { agent: 'w-2', verdict: 'silent', since, host: null, ...unexplained } as const
       await store.judge([one, two])
@@ -904,17 +935,36 @@ function proveLiveness(prove: Prove): void {
         host: 'h1',
         why: 'usage limit',
         until: since + 60_000,
+        activity: { state: 'parked', what: 'usage limit', until: since + 60_000, since },
       } as const
-      const { why: _why, until: _until, ...bare } = { ...parked, agent: 'w-2', verdict: 'stalled' } as const
+      const {
+        why: _why,
+        until: _until,
+        activity: _activity,
+        ...bare
+      } = { ...parked, agent: 'w-2', verdict: 'stalled' } as const
       await store.judge([parked, bare])
       const kept = async () => [...(await store.verdicts()).verdicts].sort((x, y) => (x.agent < y.agent ? -1 : 1))
-      assert.deepEqual(await kept(), [parked, { ...bare, why: null, until: null }])
+      assert.deepEqual(await kept(), [parked, { ...bare, why: null, until: null, activity: null }])
       const later = { ...parked, until: since + 120_000 }
-      const sick = { ...bare, verdict: 'sick', why: 'folder /srv/x does not exist', until: null } as const
+      const sick = {
+        ...bare,
+        verdict: 'sick',
+        why: 'folder /srv/x does not exist',
+        until: null,
+        activity: null,
+      } as const
       await store.judge([later, sick])
       assert.deepEqual(await kept(), [later, sick])
       await store.judge([{ ...later, why: null }, sick])
       assert.deepEqual(await kept(), [{ ...later, why: null }, sick])
+      const idle = {
+        ...later,
+        why: null,
+        activity: { state: 'idle', what: null, until: null, since: since + 5 },
+      } as const
+      await store.judge([idle, sick])
+      assert.deepEqual(await kept(), [idle, sick])
     },
     'judge',
   )

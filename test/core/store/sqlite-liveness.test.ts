@@ -163,7 +163,7 @@ test('a file of beats that is damaged or of another version is made anew, and sa
   }
 })
 
-const UNEXPLAINED = { why: null, until: null } as const
+const UNEXPLAINED = { why: null, until: null, activity: null } as const
 
 test('verdicts are replaced whole, by whomever, and read by others', async () => {
   await using ground = await Ground.make()

@@ -1,5 +1,6 @@
 import { AskingWorkers } from '#fleet/asking-workers.ts'
 import type { Beat, Contest, ObservedBeat, ObservedBeats } from '#fleet/beat.ts'
+import { readClientActivity } from '#fleet/client-activity.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import type { AgentVerdict } from '#fleet/verdict.ts'
 import type { Clock } from '#runtime/clock.ts'
@@ -28,13 +29,14 @@ export class MemoryLiveness {
   }
 
   /** An older beat of the same life changes nothing. */
-  take({ session, host, incarnation, seq, work }: Beat): void {
+  take({ session, host, incarnation, seq, work, activity: said }: Beat): void {
     const before = this.#pulses.get(session)
     if (before !== undefined && before.incarnation === incarnation && before.seq >= seq) return
     this.#version += 1
     this.#pulses.delete(session)
     const pulse = { session, host, incarnation, seq, work: work + this.#askedOf(session), version: this.#version }
-    this.#pulses.set(session, Object.freeze(pulse))
+    const activity = readClientActivity(said)
+    this.#pulses.set(session, Object.freeze(activity === undefined ? pulse : { ...pulse, activity }))
   }
 
   /** Its worker asked for a task, and there was none: when it begins to, that counts as work from the next beat of its host on. */
@@ -69,8 +71,8 @@ export class MemoryLiveness {
   }
 
   judge(verdicts: Iterable<AgentVerdict>): void {
-    const kept = Array.from(verdicts, ({ agent, verdict, since, host, why = null, until = null }) => {
-      return Object.freeze({ agent, verdict, since, host, why, until })
+    const kept = Array.from(verdicts, ({ agent, verdict, since, host, why = null, until = null, activity = null }) => {
+      return Object.freeze({ agent, verdict, since, host, why, until, activity })
     })
     this.#judged = Object.freeze({ at: this.#clock.wall(), verdicts: Object.freeze(kept) })
   }

@@ -56,7 +56,12 @@ const Trouble = Type.Object({
 })
 
 export const BRIDGE_FRAMES = {
-  challenge: Type.Object({ t: oneOf(['challenge']), challenge: Type.String({ minLength: 16, maxLength: 200 }) }),
+  challenge: Type.Object({
+    t: oneOf(['challenge']),
+    challenge: Type.String({ minLength: 16, maxLength: 200 }),
+    /** What this bridge understands beyond the first version of its frames. */
+    takes: Type.Optional(Type.Array(Type.String({ maxLength: 100 }), { maxItems: 100 })),
+  }),
   /** `after`: as in the join that this answers. */
   joined: Type.Object({ t: oneOf(['joined']), session: SessionSchema, after: orNull(CountSchema), proof: Proof }),
   /** A join was not accepted, or has ended. */
@@ -73,6 +78,9 @@ type FrameOf<F extends Readonly<Record<string, TSchema>>> = {
 }[keyof F]
 export type HostFrame = FrameOf<typeof HOST_FRAMES>
 export type BridgeFrame = FrameOf<typeof BRIDGE_FRAMES>
+
+/** In `takes` of a challenge: beats may carry what the agent's client does. An older bridge ends a socket that brings such a beat. */
+export const TAKES_ACTIVITY = 'activity'
 
 /** How many messages of a session may be under way before the bridge waits for `taken`. */
 export const MAIL_WINDOW = 256

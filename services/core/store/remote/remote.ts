@@ -1,7 +1,7 @@
 import type { AgentCondition, Condition } from '#fleet/agent-condition.ts'
 import type { AuditEntry, AuditedAct } from '#fleet/audit.ts'
 import type { AuditHead } from '#fleet/audit-head.ts'
-import type { Beat, ObservedBeats } from '#fleet/beat.ts'
+import { type Beat, type ObservedBeats, withoutActivity } from '#fleet/beat.ts'
 import type { Conversation, NewConversation, OpenedConversation } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { Alert, Incident, NewIncident } from '#fleet/incident.ts'
@@ -310,8 +310,7 @@ class Remote implements RemoteStore {
 
   async beat(beats: readonly Beat[]): Promise<void> {
     if (this.#host === null) {
-      await this.#ask('beat', { beats })
-      return
+      return await this.#askBeat(beats)
     }
     const { link } = this.#host
     const bySession = Map.groupBy(beats, ({ session }) => session)
@@ -320,10 +319,25 @@ class Remote implements RemoteStore {
     const others = [...bySession].filter(([session]) => !link.isJoined(session))
     const outcomes = await Promise.allSettled([
       ...chunks(joined, BEATS_A_FRAME).map((some) => link.beat(some)),
-      ...others.map(([session, own]) => this.#ask('beat', { beats: own }, session)),
+      ...others.map(([session, own]) => this.#askBeat(own, session)),
     ])
     // One session that is refused must not keep the others from beating: the error is thrown afterwards.
     for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
+  }
+
+  /** An older bridge refuses a beat that says what a client does: it gets the beat without. */
+  async #askBeat(beats: readonly Beat[], session?: SessionId): Promise<void> {
+    const ask = async (some: readonly Beat[]): Promise<unknown> =>
+      session === undefined
+        ? await this.#ask('beat', { beats: some })
+        : await this.#ask('beat', { beats: some }, session)
+    try {
+      await ask(beats)
+    } catch (error) {
+      const isPlain = beats.every(({ activity }) => activity === undefined)
+      if (isPlain || !(error instanceof S2Error) || error.code !== 'invalid') throw error
+      await ask(beats.map(withoutActivity))
+    }
   }
 
   async pulses(after: number): Promise<ObservedBeats> {

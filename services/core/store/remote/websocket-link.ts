@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { WebSocket } from 'ws'
-import type { Beat } from '#fleet/beat.ts'
+import { type Beat, withoutActivity } from '#fleet/beat.ts'
 import { isPassing, S2Error } from '#fleet/errors.ts'
 import { FrameSeal } from '#fleet/frame-seal.ts'
 import type { Mark } from '#fleet/message.ts'
@@ -12,7 +12,7 @@ import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import { Loop } from '#runtime/loop.ts'
 import { demandPrivate, tlsOptions } from './bridge-trust.ts'
-import { type BridgeFrame, CLOSE, type HostFrame, readBridgeFrame } from './frames.ts'
+import { type BridgeFrame, CLOSE, type HostFrame, readBridgeFrame, TAKES_ACTIVITY } from './frames.ts'
 import type { BridgeAddressee } from './http-client.ts'
 import { LinkSession } from './link-session.ts'
 import type { MailBuffer } from './mail-buffer.ts'
@@ -58,6 +58,8 @@ export class WebSocketLink {
   readonly #closing = new AbortController()
   #running: Promise<unknown> | null = null
   #ws: WebSocket | null = null
+  /** Whether the bridge understands beats that say what a client does. */
+  #takesActivity = false
   /** What both sides know of this connection; null before the bridge has sent its challenge. */
   #greeting: SocketGreeting | null = null
   #first: FirstJoin | null = null
@@ -125,7 +127,7 @@ export class WebSocketLink {
 
   /** Beats for sessions that have joined; settles when the bridge has them. `unavailable` when the socket is lost first. */
   beat(beats: readonly Beat[]): Promise<void> {
-    return this.#ask((n) => ({ t: 'beat', n, beats }), false)
+    return this.#ask((n) => ({ t: 'beat', n, beats: this.#takesActivity ? beats : beats.map(withoutActivity) }), false)
   }
 
   async mark(session: SessionId, ids: readonly number[], mark: Mark): Promise<void> {
@@ -280,7 +282,7 @@ export class WebSocketLink {
     else if (frame.t === 'credential') this.#parts.onCredential(frame.session)
     else if (frame.t === 'done') this.#unanswered.settle(frame.n, null)
     else if (frame.t === 'failed') this.#unanswered.settle(frame.n, fromProblem(frame.problem) ?? lost())
-    else if (frame.t === 'challenge') this.#onChallenge(frame.challenge)
+    else if (frame.t === 'challenge') this.#onChallenge(frame)
     else if (frame.t === 'joined') this.#onJoined(frame)
     else this.#onRefused(frame)
   }
@@ -291,8 +293,9 @@ export class WebSocketLink {
     this.#ws?.terminate()
   }
 
-  #onChallenge(challenge: string): void {
+  #onChallenge({ challenge, takes = [] }: BridgeFrame & { readonly t: 'challenge' }): void {
     if (this.#greeting !== null) return
+    this.#takesActivity = takes.includes(TAKES_ACTIVITY)
     this.#greeting = { authority: this.#url.host, challenge, nonce: randomBytes(18).toString('base64url') }
     this.#barredCount = 0
     this.#joinOthers()

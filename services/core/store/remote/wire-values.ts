@@ -2,6 +2,7 @@
 import type { TProperties, TSchema } from 'typebox'
 import * as Type from 'typebox'
 import { CONDITIONS, INSTANT_MAX } from '#fleet/agent-condition.ts'
+import type { ClientActivityState } from '#fleet/client-activity.ts'
 import { INCIDENT_KINDS } from '#fleet/incident.ts'
 import { DELIVERY } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session-id.ts'
@@ -129,9 +130,27 @@ const beat = {
   seq: CountSchema,
   work: CountSchema,
 }
-export const BeatSchema = closed({ ...beat, place: Type.Optional(PlaceSchema) })
+/** What a client does. States that only newer versions know are passed over, so any word is let in. */
+const activity = {
+  state: Type.Unsafe<ClientActivityState>(Type.String({ pattern: '^[a-z_]{1,40}$' })),
+  what: orNull(Type.String({ maxLength: 10_000 })),
+  until: orNull(MsSchema),
+}
+export const BeatSchema = closed({
+  ...beat,
+  place: Type.Optional(PlaceSchema),
+  activity: Type.Optional(closed(activity)),
+})
 export const ObservedBeatsSchema = Type.Object({
-  pulses: Type.Array(Type.Object({ ...beat, host: Type.String(), incarnation: Type.String(), version: CountSchema })),
+  pulses: Type.Array(
+    Type.Object({
+      ...beat,
+      host: Type.String(),
+      incarnation: Type.String(),
+      activity: Type.Optional(Type.Object(activity)),
+      version: CountSchema,
+    }),
+  ),
   contests: Type.Optional(
     Type.Array(
       Type.Object({ session: SessionSchema, heard: Type.String(), refused: Type.String(), times: CountSchema }),
@@ -263,8 +282,9 @@ const verdict = {
   why: Type.Optional(orNull(Type.String())),
   until: Type.Optional(orNull(Type.Number())),
 }
-export const VerdictSchema = Type.Object(verdict)
-export const JudgedVerdictSchema = closed(verdict)
+const shownActivity = { ...activity, since: Type.Number() }
+export const VerdictSchema = Type.Object({ ...verdict, activity: Type.Optional(orNull(Type.Object(shownActivity))) })
+export const JudgedVerdictSchema = closed({ ...verdict, activity: Type.Optional(orNull(closed(shownActivity))) })
 const details = Type.Record(Type.String(), Type.Unknown())
 export const AuditEntrySchema = Type.Object({
   version: Type.Union([Type.Literal(1), Type.Literal(2)]),

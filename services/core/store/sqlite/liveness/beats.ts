@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { AskingWorkers } from '#fleet/asking-workers.ts'
 import { type Beat, type Contest, FOREIGN_INCARNATION, type ObservedBeat, type ObservedBeats } from '#fleet/beat.ts'
+import { type ClientActivity, readClientActivity } from '#fleet/client-activity.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import type { Speakers } from '#fleet/speakers.ts'
@@ -20,7 +21,8 @@ const BATCH = 2000
 const HOST_BEATS_MS = 15_000
 
 /** The latest beat of a session, kept as one object that changes: a large fleet beats too often for new ones. */
-type LatestBeat = { -readonly [K in keyof Beat]: Beat[K] } & {
+type LatestBeat = { -readonly [K in keyof Omit<Beat, 'activity'>]: Beat[K] } & {
+  activity: ClientActivity | undefined
   /** When it was taken, by the monotonic clock. */
   at: number
   /** What foreign writers did for the session while a host of ours beat for it: part of `work`. */
@@ -75,6 +77,7 @@ export class Beats implements AsyncDisposable {
     let refusal: S2Error | null = null
     for (const beat of beats) {
       const { session, host, incarnation, seq, work } = beat
+      const activity = readClientActivity(beat.activity)
       let latest = this.#latest.get(session)
       if (latest === undefined && !this.#parts.isKnown(session)) continue
       const refused = this.#parts.speakers.hear(beat, at)
@@ -83,7 +86,7 @@ export class Beats implements AsyncDisposable {
         continue
       }
       if (latest === undefined) {
-        latest = { session, host, incarnation, seq, work, at, foreignWork: 0, asked: 0 }
+        latest = { session, host, incarnation, seq, work, activity, at, foreignWork: 0, asked: 0 }
         this.#latest.set(session, latest)
       } else {
         if (latest.incarnation === incarnation && latest.seq >= seq) continue
@@ -91,6 +94,7 @@ export class Beats implements AsyncDisposable {
         latest.incarnation = incarnation
         latest.seq = seq
         latest.work = work + latest.foreignWork + latest.asked
+        latest.activity = activity
         latest.at = at
       }
       this.#parts.pythonReaders.note(session, incarnation)
@@ -129,7 +133,7 @@ export class Beats implements AsyncDisposable {
   }
 
   /** The latest beat of each session that this process has heard. */
-  latest(): Iterable<Beat> {
+  latest(): Iterable<Omit<Beat, 'activity'>> {
     return this.#latest.values()
   }
 
@@ -151,14 +155,14 @@ export class Beats implements AsyncDisposable {
     let cursor = after > (given?.version ?? after) ? 0 : after
     for (;;) {
       const rows = await this.#file.read((connection) =>
-        connection.all<ObservedBeat>(
-          'SELECT session, host, incarnation, seq, work, version FROM beats WHERE version > ? ORDER BY version LIMIT +?',
+        connection.all<PulseRow>(
+          'SELECT session, host, incarnation, seq, work, activity, version FROM beats WHERE version > ? ORDER BY version LIMIT +?',
           cursor,
           BATCH,
         ),
       )
       if (rows === null) return { pulses: [], cursor: after, tick: '' }
-      for (const row of rows) pulses.push(row)
+      for (const row of rows) pulses.push(pulseOf(row))
       cursor = rows.at(-1)?.version ?? cursor
       if (rows.length < BATCH) break
       await yieldToEvents()
@@ -254,24 +258,32 @@ function demandIntegers({ session, seq, work }: Beat): void {
   throw new S2Error('invalid', `the beat of ${session} has a seq or work that is no whole number`)
 }
 
-function putBeats(connection: SqliteConnection, beats: readonly Beat[]): void {
+function putBeats(connection: SqliteConnection, beats: readonly LatestBeat[]): void {
   let version = connection.get<{ version: number }>('SELECT version FROM collecting')?.version ?? 0
-  for (const { session, host, incarnation, seq, work } of beats) {
+  for (const { session, host, incarnation, seq, work, activity } of beats) {
     version += connection.run(
-      `INSERT INTO beats (session, host, incarnation, seq, work, version) VALUES (?, ?, ?, ?, ?, ?)
+      `INSERT INTO beats (session, host, incarnation, seq, work, activity, version) VALUES (?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT (session) DO UPDATE SET
           host = excluded.host, incarnation = excluded.incarnation, seq = excluded.seq, work = excluded.work,
-          version = excluded.version
+          activity = excluded.activity, version = excluded.version
         WHERE incarnation <> excluded.incarnation OR seq < excluded.seq`,
       session,
       host,
       incarnation,
       seq,
       work,
+      activity === undefined ? null : JSON.stringify(activity),
       version + 1,
     )
   }
   connection.run('UPDATE collecting SET version = ?', version)
+}
+
+/** A beat as its table has it. */
+type PulseRow = Omit<ObservedBeat, 'activity'> & { readonly activity: string | null }
+
+function pulseOf({ activity, ...pulse }: PulseRow): ObservedBeat {
+  return activity === null ? pulse : { ...pulse, activity: JSON.parse(activity) as ClientActivity }
 }
 
 function putContest(connection: SqliteConnection, { session, heard, refused }: Omit<Contest, 'times'>): void {

@@ -12,7 +12,7 @@ import { demandSharedRights } from '../file/shared-rights.ts'
 import { isDamage, isFull, sqliteCode } from '../file/sqlite-errors.ts'
 
 /** Raised with every change of liveness.sql: a file of another version is made anew. */
-const SCHEMA_VERSION = 5
+const SCHEMA_VERSION = 6
 
 export interface LivenessFileParts {
   readonly clock: Clock

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { type AgentVerdict, type ChangedVerdict, changesOf } from '#fleet/verdict.ts'
+import { type AgentVerdict, type ChangedVerdict, changesOf, type ShownActivity } from '#fleet/verdict.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { SqliteConnection } from '../file/connection.ts'
 import type { FileIdentity } from '../file/database-path.ts'
@@ -80,12 +80,19 @@ export class Verdicts {
   async verdicts(): Promise<{ readonly at: number | null; readonly verdicts: readonly AgentVerdict[] }> {
     const found = await this.#file.read((connection) => ({
       at: connection.get<{ at: number }>('SELECT at FROM judging')?.at ?? null,
-      verdicts: connection.all<AgentVerdict>(
-        'SELECT agent, verdict, since, host, why, until FROM verdicts ORDER BY agent',
-      ),
+      verdicts: connection
+        .all<VerdictRow>('SELECT agent, verdict, since, host, why, until, activity FROM verdicts ORDER BY agent')
+        .map(verdictOf),
     }))
     return found ?? { at: null, verdicts: [] }
   }
+}
+
+/** A verdict as its table has it. */
+type VerdictRow = Omit<AgentVerdict, 'activity'> & { readonly activity: string | null }
+
+function verdictOf({ activity, ...verdict }: VerdictRow): AgentVerdict {
+  return { ...verdict, activity: activity === null ? null : (JSON.parse(activity) as ShownActivity) }
 }
 
 /** Brings `texts` up to date; answers which verdicts are new, and which agents are not named any more. */
@@ -120,15 +127,16 @@ function* batches<T>(items: Iterable<T>): Generator<T[]> {
 }
 
 function putVerdicts(connection: SqliteConnection, verdicts: readonly AgentVerdict[]): void {
-  for (const { agent, verdict, since, host, why = null, until = null } of verdicts) {
+  for (const { agent, verdict, since, host, why = null, until = null, activity = null } of verdicts) {
     connection.run(
-      'INSERT OR REPLACE INTO verdicts (agent, verdict, since, host, why, until) VALUES (?, ?, ?, ?, ?, ?)',
+      'INSERT OR REPLACE INTO verdicts (agent, verdict, since, host, why, until, activity) VALUES (?, ?, ?, ?, ?, ?, ?)',
       agent,
       verdict,
       Math.round(since),
       host,
       why,
       until === null ? null : Math.round(until),
+      activity === null ? null : JSON.stringify(activity),
     )
   }
 }
@@ -139,6 +147,7 @@ function unnamed(connection: SqliteConnection, texts: ReadonlyMap<string, string
   return all.map(({ agent }) => agent).filter((agent) => !texts.has(agent))
 }
 
-function textOf({ verdict, since, host, why, until }: AgentVerdict): string {
-  return `${verdict} ${Math.round(since)} ${Math.round(until ?? 0)} ${host ?? ''} ${why ?? ''}`
+function textOf({ verdict, since, host, why, until, activity }: AgentVerdict): string {
+  const client = activity === null || activity === undefined ? '' : JSON.stringify(activity)
+  return `${verdict} ${Math.round(since)} ${Math.round(until ?? 0)} ${host ?? ''} ${why ?? ''} ${client}`
 }

@@ -7,6 +7,8 @@ CREATE TABLE beats (
   incarnation TEXT NOT NULL,
   seq INTEGER NOT NULL,
   work INTEGER NOT NULL,
+  -- What the agent's client does (JSON); null where its host does not say.
+  activity TEXT,
   version INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
@@ -42,7 +44,9 @@ CREATE TABLE verdicts (
   since INTEGER NOT NULL,
   host TEXT,
   why TEXT,
-  until INTEGER
+  until INTEGER,
+  -- What its client does (JSON); null where nothing is known of one.
+  activity TEXT
 ) STRICT, WITHOUT ROWID;
 
 -- One row: how far the message database had come, as it was last seen.

@@ -1,0 +1,40 @@
+import { createHash } from 'node:crypto'
+import type { ClientActivity } from '#fleet/client-activity.ts'
+import type { NewIncident } from '#fleet/incident.ts'
+import type { Task } from '#fleet/task.ts'
+import type { Observed } from './fleet-observation.ts'
+import { namesOf, placeOf } from './incident-texts.ts'
+
+/** What people are told of the clients of agents. */
+
+/** One incident a dialog, by what it asks: another dialog of the same agent is another one, whichever watchdog sees it. */
+export function waitingIncidents({ fleet, clients }: Pick<Observed, 'fleet' | 'clients'>): NewIncident[] {
+  return [...clients.agents()].flatMap((agent) => {
+    const [standing, activity] = [fleet.standing(agent), clients.of(agent)?.activity]
+    const isSeen = standing?.verdict === 'alive' && activity?.state === 'waiting'
+    return isSeen ? [waitingIncident(agent, standing.host, activity)] : []
+  })
+}
+
+function waitingIncident(agent: string, host: string | null, activity: ClientActivity): NewIncident {
+  const asks = activity.what ?? 'its client shows a dialog'
+  const summary = `${agent}${placeOf(agent, host)} waits for a person: ${asks}; answer it there: until then it does nothing, gets no new task and keeps those that it has`
+  return { cause: waitingCause(agent, activity), kind: 'waiting', agent, summary }
+}
+
+export function waitingCause(agent: string, { what }: Pick<ClientActivity, 'what'>): string {
+  const asked = createHash('sha256')
+    .update(what ?? '')
+    .digest()
+    .readUInt32BE()
+  return `waiting:${agent}@${asked}`
+}
+
+/** The process of a client has ended with tasks in hand. */
+export function clientGoneIncident(agent: string, tasks: readonly Pick<Task, 'id'>[], observed: Observed): NewIncident {
+  const where = placeOf(agent, observed.fleet.standing(agent)?.host)
+  const what = observed.clients.of(agent)?.activity.what ?? 'its process is there no more'
+  const goes = tasks.length === 1 ? 'goes to another agent' : 'go to other agents'
+  const summary = `the client of ${agent}${where} has ended with ${namesOf(tasks.map(({ id }) => id))} in hand (${what}), which ${goes}; its host still beats: start the client again`
+  return { cause: `client_gone:${agent}`, kind: 'client_gone', agent, summary }
+}
