@@ -35,6 +35,8 @@ type ParticipantVerb =
   | 'evidence'
   | 'verdicts'
   | 'incidents'
+  | 'releaseFiles'
+  | 'reservations'
 
 export interface PermissionsParts {
   readonly store: Store
@@ -93,6 +95,10 @@ export class Permissions {
         await this.#task(task, scope)
         return await this.#store.evidence(task)
       }
+      case 'releaseFiles':
+        return await this.#releaseFiles(input as Input<'releaseFiles'>, scope)
+      case 'reservations':
+        return await this.#store.reservations() // who has which files is for all to know
       case 'verdicts':
         return await this.#verdicts(scope)
       case 'incidents':
@@ -176,6 +182,14 @@ export class Permissions {
     return task
   }
 
+  /** A worker's own, and for an orchestrator those of all that it leads. */
+  async #releaseFiles({ holder, which }: Input<'releaseFiles'>, scope: Scope): ReturnType<Store['releaseFiles']> {
+    if (sees(scope, holder)) return await this.#store.releaseFiles(holder, which, scope.self)
+    throw new S2Error('forbidden', `the files of ${holder} are not yours to release`, {
+      next: 'ask their holder or the orchestrator to release them',
+    })
+  }
+
   async #scope(self: SessionId): Promise<Scope> {
     const own = conversationOf(self)
     if (isObserver(self)) return { self, leads: true, conversations: new Set((await this.#leaders()).keys()) }
@@ -206,6 +220,7 @@ const OBSERVED: ReadonlySet<ParticipantVerb> = new Set([
   'evidence',
   'verdicts',
   'incidents',
+  'reservations',
 ])
 
 /** The refusal of what speaks for another session. */

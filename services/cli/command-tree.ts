@@ -52,6 +52,11 @@ const COMMANDS: readonly Entry[] = [
   { name: 'task', about: 'add, list, show and cancel tasks', load: () => import('./commands/task.ts') },
   { name: 'work', about: 'be an agent: run a command for each task', load: () => import('./commands/work.ts') },
   {
+    name: 'hooks',
+    about: 'let git ask S2 before it commits',
+    load: () => import('./commands/hooks.ts'),
+  },
+  {
     name: 'guard',
     about: 'let a person allow an agent to run guarded commands',
     load: () => import('./commands/guard.ts'),

@@ -150,6 +150,7 @@ const READS: ReadonlySet<Verb> = new Set<Verb>([
   'task',
   'conditions',
   'evidence',
+  'reservations',
   'incidents',
   'verdicts',
   'audit',

@@ -3,7 +3,7 @@ import { redact } from '#fleet/redact.ts'
 import { plain } from './terminal-text.ts'
 
 /** Exit codes, sysexits(3). Services have the same ones, in a module that is not loaded here because start-up time counts. */
-export const EXIT = { done: 0, failed: 1, usage: 64, unavailable: 69, config: 78 } as const
+export const EXIT = { done: 0, failed: 1, usage: 64, unavailable: 69, refused: 77, config: 78 } as const
 export type ExitCode = (typeof EXIT)[keyof typeof EXIT]
 
 /** Wrong arguments: exit code 64. */

@@ -6,6 +6,7 @@ import type { Conversation, NewConversation, OpenedConversation } from '#fleet/c
 import type { Alert, Incident, NewIncident } from '#fleet/incident.ts'
 import type { Mark, Message, MessageDraft, StoredMessage, WaitingMessage } from '#fleet/message.ts'
 import type { Addressee, FleetAgent } from '#fleet/peer-messages.ts'
+import type { NewReservation, Reservation, ReservationChoice, UncheckedCommit } from '#fleet/reservation.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import type { StoreTrouble } from '#fleet/store-trouble.ts'
 import type { StoreWarning } from '#fleet/store-warning.ts'
@@ -189,6 +190,27 @@ export interface Store extends AsyncDisposable {
   conditions(): Promise<AgentCondition[]>
   /** Reports on a task that came too late and were refused, oldest first. */
   evidence(task: string): Promise<LateReport[]>
+
+  // Reservations of files
+
+  /**
+   * Reserves files of a repository for the agent of this session, all of them or none: `conflict` names who has which, for which
+   * task and until when. The same again is one reservation, and makes it longer. It ends by itself at its time, with the
+   * conversation of `holder`, and when its task ends or moves to a higher epoch; `stale_epoch` where that is so already.
+   * `invalid`, `too_large`.
+   */
+  reserveFiles(holder: SessionId, wanted: NewReservation): Promise<Reservation[]>
+  /**
+   * Ends reservations of the agent of this session, and answers those. Where another does it (`by`), the holder is sent a message.
+   */
+  releaseFiles(holder: SessionId, which: ReservationChoice, by?: SessionId | 'admin'): Promise<Reservation[]>
+  /** The reservations that hold now, by age. */
+  reservations(): Promise<Reservation[]>
+  /**
+   * A commit was made past the check of its hook. Where it changes what others have alone, they and the orchestrator are sent a
+   * message, once a commit. Answers what it touches.
+   */
+  noteUncheckedCommit(by: SessionId, commit: UncheckedCommit): Promise<Reservation[]>
 
   // Incidents
 

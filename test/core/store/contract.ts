@@ -33,6 +33,7 @@ import { MovableClock } from '../../movable-clock.ts'
 import { singly } from '../../singly.ts'
 import { provePeers } from './contract-peers.ts'
 import { provePlaces } from './contract-places.ts'
+import { proveReservations } from './contract-reservations.ts'
 import { proveWorkers } from './contract-workers.ts'
 
 /** A store that was opened for one test, and all that was started for it. */
@@ -73,6 +74,7 @@ export function contract(name: string, open: OpenGround, { without = [] }: Contr
   suite(`${name}: leases and reports`, () => proveReports(prove))
   suite(`${name}: moves`, () => proveMoves(prove))
   suite(`${name}: letters of foreign agents`, () => proveLetters(prove))
+  suite(`${name}: reservations of files`, () => proveReservations(prove))
   suite(`${name}: incidents`, () => proveIncidents(prove))
   suite(`${name}: the audit chain`, () => proveAudit(prove))
   suite(`${name}: upkeep`, () => proveUpkeep(prove))

@@ -22,6 +22,7 @@ import { type AgentVerdict, changesOf, verdictsAct } from '#fleet/verdict.ts'
 import type { Admission, Worker } from '#fleet/worker.ts'
 import { tableVerbs, type VerbTables } from '../delegate-to-tables.ts'
 import { HintChannel } from '../hint-channel.ts'
+import { ReservationRegistry, taskOrNull } from '../reservation-registry.ts'
 import type { Store, StoreParts } from '../store.ts'
 import { WorkerRegistry } from '../worker-registry.ts'
 import { MemoryAuditChain } from './audit-chain.ts'
@@ -30,6 +31,7 @@ import { MemoryConversations, type Secrets } from './conversations.ts'
 import { MemoryIncidents } from './incidents.ts'
 import { MemoryLiveness } from './liveness.ts'
 import { MemoryMessages } from './messages.ts'
+import { MemoryReservationRows } from './reservation-rows.ts'
 import { MemoryTasks } from './tasks.ts'
 import { MemoryWorkerRows } from './worker-rows.ts'
 
@@ -60,6 +62,7 @@ interface Tables {
   readonly tasks: MemoryTasks
   readonly conditions: MemoryConditions
   readonly incidents: MemoryIncidents
+  readonly reservations: ReservationRegistry
   readonly liveness: MemoryLiveness
 }
 
@@ -94,6 +97,10 @@ const TABLE_VERBS = {
   noteCondition: 'conditions',
   conditions: 'conditions',
   evidence: 'tasks',
+  reserveFiles: 'reservations',
+  releaseFiles: 'reservations',
+  reservations: 'reservations',
+  noteUncheckedCommit: 'reservations',
   openIncident: 'incidents',
   closeIncident: 'incidents',
   retellIncident: 'incidents',
@@ -138,7 +145,15 @@ class MemoryStore implements Omit<Store, TableVerb> {
     })
     const conditions = new MemoryConditions(conversations, clock)
     const liveness = new MemoryLiveness(clock)
-    this.#tables = { chain, conversations, workers, messages, tasks, conditions, incidents, liveness }
+    const reservations = new ReservationRegistry({
+      rows: new MemoryReservationRows(),
+      conversations,
+      clock,
+      task: taskOrNull((id) => tasks.task(id)),
+      audit: (act) => chain.append(act),
+      tell: (to, key, draft) => conversations.isLive(to) && messages.sendOnce(partnerOf(to), key, draft),
+    })
+    this.#tables = { chain, conversations, workers, messages, tasks, conditions, incidents, reservations, liveness }
   }
 
   async hintCredentials(conversations: readonly string[]): Promise<void> {
@@ -285,7 +300,8 @@ class MemoryStore implements Omit<Store, TableVerb> {
 
   async prune(olderThanMs: number): Promise<number> {
     this.#demandOpen()
-    const { tasks, conditions, incidents } = this.#tables
+    const { tasks, conditions, incidents, reservations } = this.#tables
+    reservations.sweep()
     const time = this.#clock.wall() - olderThanMs
     return tasks.prune(time) + conditions.prune(time) + incidents.prune(time)
   }

@@ -61,6 +61,13 @@ export class MemoryMessages {
     return message
   }
 
+  /** Sends what S2 has to say itself, with a key that its sender has not used; answers whether it did. */
+  sendOnce(from: SessionId, key: string, draft: MessageDraft): boolean {
+    if (this.#sent.has(`${from} ${key}`)) return false
+    this.remember(from, key, draft, [this.post({ to: partnerOf(from), writer: null }, draft)])
+    return true
+  }
+
   remember(
     from: SessionId,
     key: string,

@@ -14,6 +14,7 @@ import {
   waitingMessageOf,
 } from '#fleet/message.ts'
 import type { Addressee, FleetAgent } from '#fleet/peer-messages.ts'
+import type { NewReservation, Reservation, ReservationChoice, UncheckedCommit } from '#fleet/reservation.ts'
 import { conversationOf, type SessionId } from '#fleet/session-id.ts'
 import type { Move, NewTask, Report, Task, TaskEnding } from '#fleet/task.ts'
 import type { AgentVerdict } from '#fleet/verdict.ts'
@@ -396,6 +397,23 @@ class Remote implements RemoteStore {
 
   async evidence(task: string): Promise<LateReport[]> {
     return await this.#ask('evidence', { task })
+  }
+
+  async reserveFiles(holder: SessionId, wanted: NewReservation): Promise<Reservation[]> {
+    return await this.#ask('reserveFiles', { holder, wanted }, holder)
+  }
+
+  /** The bridge knows who asks: `by` is left out. */
+  async releaseFiles(holder: SessionId, which: ReservationChoice): Promise<Reservation[]> {
+    return await this.#ask('releaseFiles', { holder, which }, holder)
+  }
+
+  async reservations(): Promise<Reservation[]> {
+    return await this.#ask('reservations', {})
+  }
+
+  async noteUncheckedCommit(by: SessionId, commit: UncheckedCommit): Promise<Reservation[]> {
+    return await this.#ask('noteUncheckedCommit', { by, commit }, by)
   }
 
   async openIncident(incident: NewIncident, channels: readonly string[]): Promise<boolean> {

@@ -33,6 +33,7 @@ import {
   MsSchema,
   NameSchema,
   NewIncidentSchema,
+  NewReservationSchema,
   NewTaskSchema,
   NothingSchema,
   ObservedBeatsSchema,
@@ -42,6 +43,8 @@ import {
   PlaceSchema,
   ReportSchema,
   RequestIdSchema,
+  ReservationChoiceSchema,
+  ReservationSchema,
   SessionSchema,
   SettledAlertSchema,
   SidesSchema,
@@ -49,6 +52,7 @@ import {
   TaskEndingSchema,
   TaskSchema,
   TextSchema,
+  UncheckedCommitSchema,
   VerdictSchema,
   WorkerSchema,
 } from './wire-values.ts'
@@ -317,6 +321,28 @@ export const VERBS = {
   conditions: verb(['admin', 'reads'], {}, Type.Array(AgentConditionSchema), (store) => store.conditions()),
   evidence: verb(['participant', 'reads'], { task: TextSchema }, Type.Array(LateReportSchema), (store, { task }) =>
     store.evidence(task),
+  ),
+
+  reserveFiles: verb(
+    ['session', 'repeats'],
+    { holder: SessionSchema, wanted: NewReservationSchema },
+    Type.Array(ReservationSchema),
+    (store, { holder, wanted }) => store.reserveFiles(holder, wanted),
+    ({ holder }, session) => holder === session,
+  ),
+  releaseFiles: verb(
+    ['participant', 'repeats'],
+    { holder: SessionSchema, which: ReservationChoiceSchema },
+    Type.Array(ReservationSchema),
+    (store, { holder, which }) => store.releaseFiles(holder, which),
+  ),
+  reservations: verb(['participant', 'reads'], {}, Type.Array(ReservationSchema), (store) => store.reservations()),
+  noteUncheckedCommit: verb(
+    ['session', 'repeats'],
+    { by: SessionSchema, commit: UncheckedCommitSchema },
+    Type.Array(ReservationSchema),
+    (store, { by, commit }) => store.noteUncheckedCommit(by, commit),
+    ({ by }, session) => by === session,
   ),
 
   openIncident: verb(

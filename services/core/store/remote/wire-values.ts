@@ -5,6 +5,7 @@ import { CONDITIONS, INSTANT_MAX } from '#fleet/agent-condition.ts'
 import type { ClientActivityState } from '#fleet/client-activity.ts'
 import { INCIDENT_KINDS } from '#fleet/incident.ts'
 import { DELIVERY } from '#fleet/message.ts'
+import { RESERVATION_MODES } from '#fleet/reservation.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import {
   type Attempt,
@@ -250,6 +251,36 @@ export const LateReportSchema = Type.Object({
     cause: Type.Optional(oneOf(RETURN_CAUSES)),
   }),
   at: Type.Number(),
+})
+
+/** Names, globs and paths are checked by the store, with better messages: here they are bounded. */
+const RepositorySchema = Type.Array(Type.String({ maxLength: 1_000 }), { maxItems: 100 })
+const GlobsSchema = Type.Array(Type.String({ maxLength: 10_000 }), { maxItems: 1_000 })
+export const NewReservationSchema = closed({
+  repository: RepositorySchema,
+  globs: GlobsSchema,
+  mode: oneOf(RESERVATION_MODES),
+  forMs: MsSchema,
+  task: orNull(TextSchema),
+  epoch: orNull(CountSchema),
+  note: orNull(Type.String({ maxLength: 10_000 })),
+})
+export const ReservationChoiceSchema = closed({ repository: orNull(RepositorySchema), globs: orNull(GlobsSchema) })
+export const UncheckedCommitSchema = closed({
+  repository: RepositorySchema,
+  commit: Type.String({ maxLength: 100 }),
+  paths: Type.Array(Type.String({ maxLength: 10_000 }), { maxItems: 1_000 }),
+})
+export const ReservationSchema = Type.Object({
+  agent: Type.String(),
+  repository: Type.Array(Type.String()),
+  glob: Type.String(),
+  mode: oneOf(RESERVATION_MODES),
+  task: orNull(Type.String()),
+  epoch: orNull(CountSchema),
+  note: orNull(Type.String()),
+  since: Type.Number(),
+  until: Type.Number(),
 })
 
 export const CauseSchema = Type.String({ maxLength: 1000 })

@@ -60,6 +60,7 @@ const QUESTIONS = {
   task: 'tasks',
   evidence: 'tasks',
   conditions: 'conditions',
+  reservations: 'reservations',
   audit: 'chain',
   auditHead: 'chain',
   newest: 'messages',
@@ -86,6 +87,9 @@ const CHANGES = {
   endTask: 'tasks',
   remindTask: 'tasks',
   noteCondition: 'conditions',
+  reserveFiles: 'reservations',
+  releaseFiles: 'reservations',
+  noteUncheckedCommit: 'reservations',
   openIncident: 'incidents',
   closeIncident: 'incidents',
   retellIncident: 'incidents',
@@ -389,8 +393,9 @@ class SqliteStore implements Omit<Store, TableVerb>, TablesAccess {
 
   async prune(olderThanMs: number): Promise<number> {
     const time = this.#parts.clock.wall() - olderThanMs
-    const forgotten = await this.write(({ conversations, messages, tasks, conditions, incidents }) => {
+    const forgotten = await this.write(({ conversations, messages, tasks, conditions, incidents, reservations }) => {
       conversations.prune()
+      reservations.sweep()
       return messages.prune() + tasks.prune(time) + conditions.prune(time) + incidents.prune(time)
     })
     return forgotten + ((await this.#retention?.prune(time)) ?? 0)

@@ -1,6 +1,7 @@
 import type { TaskName } from '#fleet/task-names.ts'
 import type { SqliteConnection } from '../file/connection.ts'
 import { fromPythonTime, pythonTime } from '../python/python-format.ts'
+import { ReservationTable } from '../tables/reservation-rows.ts'
 
 /** What a restored database lacks of the database whose place it takes. */
 export interface Loss {
@@ -25,6 +26,7 @@ const EPOCHS = 1_000
  * - An epoch that was given fences again: tasks that may have changed hands are leased anew, with a higher one.
  * - Workers are those of the last registry: who was revoked stays out, and an invitation that was used is no good again. Who
  *   joined since has lost the conversation, and has to join anew.
+ * - Files are reserved as they were last: who has them goes on without a word, and nobody else may.
  * - Tokens and ends of conversations are the last ones: a new token goes on to count, and an ended conversation stays ended.
  *   Where they are not known, conversations that lived at the time of the backup have the rest of their time from now.
  */
@@ -50,6 +52,7 @@ export function carryOver(
   takeOverFormerTokens(fresh, former)
   takeOverHolders(fresh, former)
   takeOverNames(fresh, former)
+  takeOverReservations(fresh, former)
   return { ...loss, ...raiseEpochs(fresh, former) }
 }
 
@@ -199,6 +202,13 @@ function takeOverNames(fresh: SqliteConnection, former: SqliteConnection): void 
       task,
     )
   }
+}
+
+function takeOverReservations(fresh: SqliteConnection, former: SqliteConnection): void {
+  if (!hasTable(fresh, 's2_reservations') || !hasTable(former, 's2_reservations')) return
+  const [rows, last] = [new ReservationTable(fresh), new ReservationTable(former)]
+  for (const each of rows.all()) rows.remove(each)
+  for (const each of last.all()) rows.put(each)
 }
 
 function isSameHold(one: Hold, other: Hold): boolean {

@@ -173,6 +173,11 @@ export class MessageTable {
     return { messages, isNew: true }
   }
 
+  /** Sends what S2 has to say itself, with a key that its sender has not used; answers whether it did. */
+  sendOnce(from: SessionId, key: string, { text, action = null, files = [] }: MessageDraft): boolean {
+    return !this.hasSend(from, key) && this.send(from, key, { text, action, files }).isNew
+  }
+
   /** Takes over a message of another database; answers its id, or null where its sender has used its key here already. */
   takeOver(message: ForeignMessage): number | null {
     const { from, key, timestamp, isRead } = message

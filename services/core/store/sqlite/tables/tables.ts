@@ -1,5 +1,7 @@
 import type { S2Error } from '#fleet/errors.ts'
+import { conversationOf, partnerOf } from '#fleet/session-id.ts'
 import type { Clock } from '#runtime/clock.ts'
+import { ReservationRegistry, taskOrNull } from '../../reservation-registry.ts'
 import { WorkerRegistry } from '../../worker-registry.ts'
 import type { SqliteConnection } from '../file/connection.ts'
 import type { FileIdentity } from '../file/database-path.ts'
@@ -10,6 +12,7 @@ import { ConversationTable } from './conversations.ts'
 import { IncidentTable } from './incidents.ts'
 import type { MalformedRows } from './malformed-rows.ts'
 import { MessageTable } from './messages.ts'
+import { ReservationTable } from './reservation-rows.ts'
 import { TaskTable } from './tasks.ts'
 import { WorkerTable } from './worker-rows.ts'
 
@@ -24,6 +27,7 @@ export interface Tables {
   readonly tasks: TaskTable
   readonly conditions: ConditionTable
   readonly incidents: IncidentTable
+  readonly reservations: ReservationRegistry
 }
 
 /** Where the tables come from: the one database that is written, or whichever a reader finds. */
@@ -64,7 +68,20 @@ export function openTables(
   const incidents = new IncidentTable(connection, chain, clock)
   const tasks = new TaskTable(connection, conversations, messages, chain, incidents, clock, pythonReaders)
   const conditions = new ConditionTable(connection, conversations, clock)
-  return { file, connection, chain, conversations, workers, messages, tasks, conditions, incidents }
+  const reservations = new ReservationRegistry({
+    rows: new ReservationTable(connection),
+    conversations: {
+      isAlive: (id) => conversations.isLiveNow(id), // one that was just ended holds nothing
+      endOf: (session) => conversations.endOf(session),
+      demandLive: (id) => void conversations.demandLive(id),
+    },
+    clock,
+    task: taskOrNull((id) => tasks.task(id)),
+    audit: (act) => chain.append(act),
+    tell: (to, key, draft) =>
+      conversations.isLiveNow(conversationOf(to)) && messages.sendOnce(partnerOf(to), key, draft),
+  })
+  return { file, connection, chain, conversations, workers, messages, tasks, conditions, incidents, reservations }
 }
 
 /** Identifies a database whatever its file is called, also after a restore; null where S2 never wrote to it. */

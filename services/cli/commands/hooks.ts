@@ -1,0 +1,48 @@
+import type { Command } from 'commander'
+import type { CommandContext } from '#console/context.ts'
+import { UsageError } from '#console/failure.ts'
+import type { GitHooksOptions } from '../git-hooks/git-hooks-command.ts'
+
+const EXAMPLES = `
+Examples:
+  s2 hooks install --git                 git refuses commits here that touch what another agent reserved
+  s2 hooks install --git --repo ~/app    the same in another checkout
+  s2 hooks uninstall --git               as it was before`
+
+/** Each kind of hooks is an option, and has a module of its own. */
+interface HooksOptions extends GitHooksOptions {
+  readonly git?: true
+}
+
+/** A kind of hooks: what is written where, and taken away again. */
+interface HookKind {
+  install(context: CommandContext, options: HooksOptions): Promise<void>
+  uninstall(context: CommandContext, options: HooksOptions): Promise<void>
+}
+
+export function define(command: Command, context: CommandContext): void {
+  command.addHelpText('after', EXAMPLES)
+  withKinds(command.command('install').description('let git ask S2 before it commits'))
+    .addHelpText('after', EXAMPLES)
+    .action(async (options: HooksOptions) => await (await kindOf(options)).install(context, options))
+  withKinds(command.command('uninstall').description('take the hooks away, and put back what was there before'))
+    .addHelpText('after', EXAMPLES)
+    .action(async (options: HooksOptions) => await (await kindOf(options)).uninstall(context, options))
+  command
+    .command('run <hook>', { hidden: true })
+    .option('--json', 'print JSON')
+    .action(async (hook: string) => await (await import('../git-hooks/git-hooks-command.ts')).runGitHook(context, hook))
+}
+
+function withKinds(command: Command): Command {
+  return command
+    .option('--git', 'the hooks of a git repository: commits are checked against the files that others reserved')
+    .option('--repo <folder>', 'with --git: a checkout of the repository; by default this folder')
+    .option('--json', 'print JSON')
+}
+
+/** Only the module of the kind that is asked for is loaded. */
+async function kindOf(options: HooksOptions): Promise<HookKind> {
+  if (options.git === true) return (await import('../git-hooks/git-hooks-command.ts')).gitHooks
+  throw new UsageError('missing what the hooks are for', 'say --git for a git repository')
+}

@@ -1,0 +1,57 @@
+import { resolve } from 'node:path'
+import type { CommandContext } from '#console/context.ts'
+import { UsageError } from '#console/failure.ts'
+import { commandEnv } from '#console/state-folder.ts'
+import { Checkout } from '#git/checkout.ts'
+import { programCommand } from '#runtime/argv-of-program.ts'
+import { GIT_HOOKS, type ScriptParts } from './hook-script.ts'
+import { type HookChange, installGitHooks, uninstallGitHooks } from './install.ts'
+
+export interface GitHooksOptions {
+  readonly repo?: string
+  readonly json?: true
+}
+
+/** The hooks of a git repository. */
+export const gitHooks = { install, uninstall }
+
+async function install(context: CommandContext, options: GitHooksOptions): Promise<void> {
+  const checkout = await checkoutOf(context, options)
+  tell(context, options, await installGitHooks(checkout, scriptParts(context)))
+}
+
+async function uninstall(context: CommandContext, options: GitHooksOptions): Promise<void> {
+  tell(context, options, await uninstallGitHooks(await checkoutOf(context, options)))
+}
+
+/** What a hook of git calls. */
+export async function runGitHook(_context: CommandContext, hook: string): Promise<void> {
+  if (!GIT_HOOKS.some((each) => each === hook)) {
+    throw new UsageError(`there is no hook ${JSON.stringify(hook)}`, `name one of ${GIT_HOOKS.join(', ')}`)
+  }
+}
+
+async function checkoutOf(context: CommandContext, { repo = '.' }: GitHooksOptions): Promise<Checkout> {
+  return await Checkout.at(resolve(context.folder, repo), context)
+}
+
+function scriptParts(context: CommandContext): ScriptParts {
+  const { S2_STATE: state } = commandEnv(context)
+  return {
+    program: programCommand('s2', 'hooks', 'run'),
+    state: state === undefined ? undefined : resolve(context.folder, state),
+  }
+}
+
+function tell(context: CommandContext, { json }: GitHooksOptions, changes: readonly HookChange[]): void {
+  const lines = changes.map(({ path, what, chained }) => `${path} ${WORDS[what](chained)}\n`)
+  context.print(json === true ? `${JSON.stringify(changes, null, 2)}\n` : lines.join(''))
+}
+
+const WORDS: Readonly<Record<HookChange['what'], (chained: boolean) => string>> = {
+  written: (chained) => (chained ? 'is written, and runs the hook that was there first' : 'is written'),
+  renewed: (chained) => (chained ? 'is written anew, and runs the hook that was there first' : 'is written anew'),
+  removed: (chained) => (chained ? 'is again the hook that was there before' : 'is removed'),
+  absent: (chained) => (chained ? 'is again the hook that was there before' : 'is not there'),
+  left: () => 'is not of S2, and was left as it is',
+}
