@@ -100,6 +100,9 @@ soak: build ## let a fleet work for HOURS hours while faults befall it, and see 
 mutate: build ## make small mistakes in what must not be wrong, and see that tests fail; ONLY=group, SHARE=0.1 of them
 	@$(IN_ENV) node test/mutate/main.ts $(if $(ONLY),--only $(ONLY)) --share $(or $(SHARE),1) $(if $(SEED),--seed $(SEED))
 
+test-agents: build ## play with the real Claude Code and Codex, which it installs, and a made-up model; FILES='test/agents/… …' runs a few
+	@$(IN_ENV) ./test/agents/main.sh $(FILES)
+
 test-system: build ## as root: real systemd, docker and machines apart, broken on purpose; ONLY="systemd …" runs some
 	@./test/system/main.sh $(ONLY)
 
@@ -109,4 +112,4 @@ powerloss: setup ## take the power away at each moment of what programs write; N
 bench: build ## measure; BENCH=--help says what can be asked for
 	@$(IN_ENV) node test/bench/main.ts $(BENCH)
 
-.PHONY: help setup build run test check simulate rehearse powerloss kills soak mutate test-system image install install-user uninstall uninstall-user bench format docs hooks check-docs lock clean distclean
+.PHONY: help setup build run test check simulate rehearse powerloss kills soak mutate test-agents test-system image install install-user uninstall uninstall-user bench format docs hooks check-docs lock clean distclean

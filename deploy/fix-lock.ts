@@ -1,11 +1,13 @@
 /**
- * Run after every `npm install` that changes package-lock.json (`make lock` does both).
+ * Run after every `npm install` that changes package-lock.json (`make lock` does both), with its folder where it is not the
+ * checkout's own.
  *
  * Some registries lack some platforms' builds of a native tool. A lock written there lacks those entries, and `npm ci` (11
  * and newer) then calls it out of sync, although none of them would be installed. This adds entries with version and
  * platform, and removes addresses, so that a lock made with one registry installs from any.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
 
 interface LockEntry {
   version?: string
@@ -18,7 +20,7 @@ interface LockEntry {
   optionalDependencies?: Record<string, string>
 }
 
-const file = new URL('../package-lock.json', import.meta.url)
+const file = resolve(process.argv[2] ?? join(import.meta.dirname, '..'), 'package-lock.json')
 const lock = JSON.parse(readFileSync(file, 'utf8')) as { packages: Record<string, LockEntry> }
 const added: string[] = []
 

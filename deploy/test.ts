@@ -1,6 +1,6 @@
 /**
  * Runs the test files, or those named as arguments. The last line is `N passed, N failed`, after those that were skipped.
- * test/system is left out, because it needs systemd and docker.
+ * test/system is left out, because it needs systemd and docker, and test/agents, because it needs the clients of agents.
  *
  * Tests write into one temporary folder, which is removed at the end. The caller's environment for S2, git, node or the
  * terminal does not reach them.
@@ -23,7 +23,7 @@ import { run } from 'node:test'
 import { spec } from 'node:test/reporters'
 
 /** The variables that tests get from the environment; home and temporary folder are their own. */
-const KEPT = ['PATH', 'LD_LIBRARY_PATH', 'CI', 'STORM', 'STORMS', 'STORY']
+const KEPT = ['PATH', 'LD_LIBRARY_PATH', 'CI', 'STORM', 'STORMS', 'STORY', 'TEST_CLIENTS']
 
 /** The limit of one test: ten times the longest on a busy machine. */
 const TEST_MS = 600_000
@@ -82,7 +82,7 @@ function clear(): void {
 }
 
 const named = process.argv.slice(2)
-const files = named.length > 0 ? named : globSync('test/**/*.test.ts', { exclude: ['test/system/**'] }).sort()
+const files = named.length > 0 ? named : globSync('test/**/*.test.ts', { exclude: ['test/{agents,system}/**'] }).sort()
 
 const folder = makeFolder()
 process.on('exit', clear)

@@ -44,6 +44,9 @@ export interface StageWorker {
   readonly exec?: string | null
   /** Where that command runs, below the folder of the stage. */
   readonly folder?: string
+  /** The command that wakes it. Left out: the first worker's writes down what it was told. */
+  readonly wake?: string
+  readonly settings?: Readonly<Record<string, string>>
 }
 
 /** An alert as the alert command of the fleet got it. */
@@ -198,9 +201,9 @@ export class Stage implements AsyncDisposable {
       orchestrator: { wake: `cat >> ${this.#wakesOf('orchestrator')}` },
       workers: workers.map(({ exec = shell, ...worker }, index) => ({
         number: index + 1,
+        ...(index === 0 ? { wake: `cat >> ${this.#wakesOf(workerOf(1))}` } : {}),
         ...worker,
         ...(exec === null ? {} : { exec }),
-        ...(index === 0 ? { wake: `cat >> ${this.#wakesOf(workerOf(1))}` } : {}),
       })),
     }
   }

@@ -1,0 +1,92 @@
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { ClientHome, type ClientRun, clientProgram, type HomeOptions } from './client.ts'
+import type { Terminal } from './tmux.ts'
+
+/** How its line for input looks while it waits for a prompt. */
+const PROMPT = /^\s*›/m
+
+/** A home in which Codex asks a made-up model and trusts its project. */
+export class CodexHome extends ClientHome {
+  readonly config: string
+
+  constructor(options: HomeOptions & { readonly config?: string }) {
+    super(options)
+    Object.assign(this.env, { MADE_UP_KEY: this.key, ...options.env })
+    mkdirSync(join(this.folder, '.codex'))
+    this.config = join(this.folder, '.codex', 'config.toml')
+    writeFileSync(this.config, configOf(this.modelUrl, this.project, options.config ?? ''))
+  }
+
+  command(args: readonly string[]): readonly [string, ...string[]] {
+    return [clientProgram('codex'), ...args]
+  }
+
+  /** Starts it in a terminal, and waits until it takes input. */
+  async sit(args: readonly string[] = []): Promise<Terminal> {
+    const terminal = await this.open(args)
+    await terminal.shows(PROMPT, 60_000)
+    return terminal
+  }
+
+  /** One turn and its end. */
+  exec(prompt: string, args: readonly string[] = []): ClientRun {
+    const run = this.start(['exec', '--json', '--skip-git-repo-check', ...args, '--', prompt])
+    run.child.stdin?.end() // it reads that too
+    return run
+  }
+
+  /** Its server for programs, spoken to by JSON lines. */
+  async serve(): Promise<CodexServer> {
+    const run = this.start(['app-server'])
+    const server = new CodexServer(run)
+    const clientInfo = { name: 's2-test', title: 's2-test', version: '1' }
+    await server.ask('initialize', { clientInfo, capabilities: { experimentalApi: true } })
+    run.tell({ method: 'initialized' })
+    return server
+  }
+}
+
+/** `codex app-server`: JSON-RPC without its version. */
+export class CodexServer {
+  readonly run: ClientRun
+  #asked = 0
+
+  constructor(run: ClientRun) {
+    this.run = run
+  }
+
+  /** Asks, and answers the result. Throws what it was refused with. */
+  async ask(method: string, params: object = {}): Promise<Record<string, unknown>> {
+    this.#asked += 1
+    const id = this.#asked
+    this.run.tell({ id, method, params })
+    const answer = await this.run.hears(
+      `an answer to ${method}`,
+      (event) => event.id === id && !('method' in event),
+      30_000,
+    )
+    if (answer.error !== undefined) throw new Error(`${method}: ${JSON.stringify(answer.error)}`)
+    return answer.result as Record<string, unknown>
+  }
+}
+
+function configOf(model: string, project: string, more: string): string {
+  return `model = "made-up"
+model_provider = "made_up"
+approval_policy = "never"
+sandbox_mode = "danger-full-access"
+check_for_update_on_startup = false
+
+[model_providers.made_up]
+name = "made up"
+base_url = "${model}/v1"
+env_key = "MADE_UP_KEY"
+wire_api = "responses"
+request_max_retries = 1
+stream_max_retries = 1
+
+[projects."${project}"]
+trust_level = "trusted"
+${more}`
+}

@@ -1,0 +1,104 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { ClientSession } from '../../services/core/agents/client-session.ts'
+import type { StoredMessage } from '../../services/core/fleet/message.ts'
+import type { SessionId } from '../../services/core/fleet/session-id.ts'
+import type { Task } from '../../services/core/fleet/task.ts'
+import type { Store } from '../../services/core/store/store.ts'
+import { deal, verdictOf } from '../rehearse/company.ts'
+import { Stage, type StageWorker, workerOf } from '../rehearse/stage.ts'
+import { until } from '../until.ts'
+
+/** A fleet of real programs whose workers are clients: nothing works there until a client is started in a worker's place. */
+export class ClientFleet implements AsyncDisposable {
+  readonly stage: Stage
+  readonly store: Store
+  readonly #sessions: readonly SessionId[]
+
+  private constructor(stage: Stage, store: Store, sessions: readonly SessionId[]) {
+    this.stage = stage
+    this.store = store
+    this.#sessions = sessions
+  }
+
+  /** Brings it up, and waits until all its workers are alive. */
+  static async raise(
+    workers: readonly Partial<StageWorker>[],
+    settings: Readonly<Record<string, string>> = {},
+  ): Promise<ClientFleet> {
+    await using stack = new AsyncDisposableStack()
+    const whole = workers.map((each) => ({ role: 'coding', exec: null, ...each }))
+    const stage = stack.use(new Stage({ settings, workers: whole }))
+    const store = await stage.raise()
+    const names = workers.map((_, index) => workerOf(index + 1))
+    const verdicts = async () => await Promise.all(names.map((name) => verdictOf(store, name)))
+    await until('all workers are alive', async () => (await verdicts()).every((verdict) => verdict === 'alive')).catch(
+      (error: Error) => {
+        throw new Error(`${error.message}; the fleet said:\n${stage.said().slice(-4_000)}`)
+      },
+    )
+    const conversations = await store.conversations()
+    const sessions = names.map((name) => {
+      const found = conversations.find(({ agents }) => agents.b === name)
+      if (found === undefined) throw new Error(`${name} has no conversation`)
+      return `${found.id}/b` as SessionId
+    })
+    stack.move()
+    return new ClientFleet(stage, store, sessions)
+  }
+
+  /** Workers count from 1. */
+  session(worker: number): SessionId {
+    const session = this.#sessions[worker - 1]
+    if (session === undefined) throw new Error(`there is no worker ${worker}`)
+    return session
+  }
+
+  /** The environment of a client in a worker's place. */
+  envOf(worker: number): Record<string, string> {
+    return { S2_STATE: this.stateOf(worker) }
+  }
+
+  stateOf(worker: number): string {
+    return this.stage.stateOf(workerOf(worker))
+  }
+
+  async assign(worker: number, id: string, description: string): Promise<void> {
+    const conversations = await this.store.conversations()
+    await deal({ store: this.store, conversations, dealt: [] }, worker, id, description)
+  }
+
+  /** Waits until a task is so, and answers it. */
+  async task(id: string, what: string, isSo: (task: Task) => boolean, mostMs?: number): Promise<Task> {
+    let last: Task | undefined
+    const isThere = async (): Promise<boolean> => {
+      last = await this.store.task(id)
+      return isSo(last)
+    }
+    await until(`task ${id} is ${what}`, isThere, mostMs).catch((error: Error) => {
+      throw new Error(`${error.message}; it is ${JSON.stringify(last)}`)
+    })
+    return last as Task
+  }
+
+  /** What a worker has not acked. */
+  async unacked(worker: number): Promise<readonly StoredMessage[]> {
+    return await this.store.unacked(this.session(worker), 0, 100)
+  }
+
+  /** The clients' sessions that keepalive tells of on a worker's host. */
+  clientSessions(worker: number): readonly ClientSession[] {
+    const folder = join(this.stateOf(worker), 'agents', 'sessions')
+    try {
+      const files = readdirSync(folder).filter((name) => name.endsWith('.json'))
+      return files.map((name) => JSON.parse(readFileSync(join(folder, name), 'utf8')) as ClientSession)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [] // none yet, or one has gone meanwhile
+      throw error
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stage[Symbol.asyncDispose]()
+  }
+}
