@@ -129,6 +129,8 @@ export async function s2(argv: readonly string[], context: CommandContext): Prom
     context.print(`${VERSION}\n`)
     return EXIT.done
   }
+  // A client waits for each of its hooks.
+  if (argv[0] === 'hook') return await (await import('./hook.ts')).runHook(argv.slice(1), context)
   try {
     const program = await programFor(argv, context, json)
     await program.parseAsync(isHelpOnNothing(argv) ? argv.slice(1) : argv, { from: 'user' })

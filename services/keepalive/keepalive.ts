@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { redact } from '#fleet/redact.ts'
+import type { SessionId } from '#fleet/session-id.ts'
 import { watchFolder } from '#runtime/folder-watch.ts'
 import { runLean } from '#runtime/memory-tuning.ts'
 import type { Life, Program } from '#runtime/run.ts'
@@ -11,6 +12,7 @@ import { Outbox } from '#spool/outbox.ts'
 import { publishPlace } from '#spool/place.ts'
 import { openRemoteStore } from '#store/remote/remote.ts'
 import { type Config, readConfig } from './config.ts'
+import { followClients } from './follow-clients.ts'
 import { SessionManager, type SessionManagerConfig, type SessionManagerParts, type Spool } from './session-manager.ts'
 
 /** However short the beat, a bridge that is silent only for a moment keeps its sockets: else all hosts would connect again at once. */
@@ -33,7 +35,9 @@ async function start(config: Config, life: Life): Promise<void> {
     life.log.warn('place unknown: a copy of this host could not be told from it', { error })
     return undefined
   })
-  const running = runSessions(config, partsOf(config, place, life), life.draining)
+  const here: { sessions: () => readonly SessionId[] } = { sessions: () => [] }
+  const clients = await followClients(config, life, () => here.sessions())
+  const running = runSessions(config, { ...partsOf(config, place, life), clients }, life.draining, here)
   running.catch(life.fail)
   life.stack.defer(() => running)
 }
@@ -43,8 +47,10 @@ async function runSessions(
   config: SessionManagerConfig,
   parts: SessionManagerParts,
   draining: AbortSignal,
+  here: { sessions: () => readonly SessionId[] },
 ): Promise<void> {
   await using sessions = new SessionManager(config, parts)
+  here.sessions = () => sessions.sessionsHere
   if (!draining.aborted) {
     await new Promise<void>((resolve) => draining.addEventListener('abort', () => resolve(), { once: true }))
   }

@@ -13,7 +13,7 @@ import { folderLoop } from './folder-loop.ts'
 import { InboxScan } from './inbox-scan.ts'
 import { type KeepaliveMetrics, keepaliveMetrics } from './keepalive-metrics.ts'
 import { OutboxScan } from './outbox-scan.ts'
-import { Session, type SessionCounters } from './session.ts'
+import { type ClientsOfSessions, Session, type SessionCounters } from './session.ts'
 import { lockoutTopic, refusalTopics, SharedBridgeConnection } from './shared-bridge-connection.ts'
 import type { CredentialsPort, InboxPort, OutboxPort } from './spool-interfaces.ts'
 
@@ -42,6 +42,8 @@ export interface SessionManagerParts {
   readonly incarnation: string
   /** Where it runs (`spool/place.ts`). Left out: the bridge does not tell it from a copy of this host. */
   readonly place?: string | undefined
+  /** What is known of the clients that work for the sessions. Left out: nothing is. */
+  readonly clients?: ClientsOfSessions
   readonly clock: Clock
   readonly chance: Chance
   readonly log: Log
@@ -109,6 +111,11 @@ export class SessionManager implements AsyncDisposable {
       outbox: this.#loop('outbox', this.#ending.signal, () => this.#lookIntoOutbox()),
       credentials: this.#loop('credentials', this.#receiving.signal, () => this.#lookIntoCredentials()),
     }
+  }
+
+  /** The sessions in force. */
+  get sessionsHere(): readonly SessionId[] {
+    return [...this.#sessions.keys()]
   }
 
   /** Sends what waits within the time, and reports what is left: it lies in the spool, where the next start finds it. */
@@ -194,7 +201,7 @@ export class SessionManager implements AsyncDisposable {
 
   #join(credential: Credential): void {
     const { session: id, bridgeUrl, agent } = credential
-    const { inbox, outbox, credentials, clock, chance, log } = this.#parts
+    const { inbox, outbox, credentials, clients, clock, chance, log } = this.#parts
     const counters = this.#counters.get(id) ?? { beats: 0, work: 0 }
     this.#counters.set(id, counters)
     const connection = this.#connections.get(bridgeUrl) ?? this.#connect(bridgeUrl)
@@ -209,6 +216,7 @@ export class SessionManager implements AsyncDisposable {
       troubles: this.#troubles,
       metrics: this.#metrics,
       counters,
+      clients,
       receiving: this.#receiving.signal,
     })
     this.#sessions.set(id, session)

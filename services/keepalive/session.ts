@@ -1,4 +1,5 @@
 import type { Beat } from '#fleet/beat.ts'
+import type { ClientActivity } from '#fleet/client-activity.ts'
 import type { Credential } from '#fleet/credential.ts'
 import type { StoredMessage } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session-id.ts'
@@ -26,6 +27,13 @@ export interface SessionCounters {
   work: number
 }
 
+/** What the clients on this host do for the sessions of the fleet. */
+export interface ClientsOfSessions {
+  activityOf(session: SessionId): ClientActivity | undefined
+  /** The signs of progress that were not asked for yet. */
+  takeSigns(session: SessionId): number
+}
+
 export interface SessionParts {
   readonly store: Store
   readonly inbox: InboxPort
@@ -37,6 +45,8 @@ export interface SessionParts {
   readonly troubles: TroubleLog
   readonly metrics: KeepaliveMetrics
   readonly counters: SessionCounters
+  /** What is known of the clients that work for the session. Left out: nothing is. */
+  readonly clients?: ClientsOfSessions | undefined
   /** Aborts when nothing new shall be received. */
   readonly receiving: AbortSignal
 }
@@ -133,10 +143,20 @@ export class Session implements AsyncDisposable {
   }
 
   nextBeat(host: string, incarnation: string, place: string | undefined): Beat {
-    const { counters } = this.#parts
+    const { counters, clients } = this.#parts
     counters.beats += 1
+    counters.work += clients?.takeSigns(this.session) ?? 0
     const { beats: seq, work } = counters
-    return { session: this.session, host, incarnation, seq, work, ...(place === undefined ? {} : { place }) }
+    const activity = clients?.activityOf(this.session)
+    return {
+      session: this.session,
+      host,
+      incarnation,
+      seq,
+      work,
+      ...(place === undefined ? {} : { place }),
+      ...(activity === undefined ? {} : { activity }),
+    }
   }
 
   /** Takes what a scan of the inbox found: queues the marks that the bridge has not confirmed. */

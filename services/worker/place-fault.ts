@@ -1,8 +1,8 @@
+import { retryAfter, retryTimeIn, systemZone } from '#agents/retry-time.ts'
 import { programsOf } from '#fleet/exec-line.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { placeFault, StartError, type StartPlace } from '#runtime/start-error.ts'
 import { clientKindOf, limitIn } from './client-limits.ts'
-import { retryAfter, retryTimeIn, systemZone } from './retry-time.ts'
 import type { CommandEnd } from './running-command.ts'
 
 /** Why commands cannot work in a place, whatever the task is. */

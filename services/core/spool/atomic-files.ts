@@ -88,6 +88,11 @@ export async function writeAllSynced(
 
 const SYNCED_AT_ONCE = 8
 
+/** Creates a file whose content need not survive a loss of power. */
+export function writeUnsynced(path: string, content: string, mode = 0o600): void {
+  closeSync(openWritten(path, content, mode))
+}
+
 /** A file with its content, open; gone again where that fails. */
 function openWritten(path: string, content: string | Uint8Array, mode: number): number {
   const file = openSync(path, 'wx', mode)

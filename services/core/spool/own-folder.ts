@@ -15,7 +15,7 @@ import {
 import { readdir, rmdir, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { syncPath } from '#runtime/durable-folder.ts'
-import { publishInto, writeAllSynced } from './atomic-files.ts'
+import { publishInto, writeAllSynced, writeUnsynced } from './atomic-files.ts'
 import { invalid, type PlainFile, readPlainFile, readPlainFileSync } from './plain-file.ts'
 
 const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW } = constants
@@ -91,6 +91,11 @@ export class OwnFolder implements Disposable {
   /** Writes a file that nobody misses after a loss of power. */
   note(name: string, content: string): void {
     writeFileSync(this.#at(name), content, { mode: 0o600, flag: 'wx' })
+  }
+
+  /** Writes a whole file that need not survive a loss of power; readable for the group that the folder is shared with. */
+  write(name: string, content: string): void {
+    writeUnsynced(this.#at(name), content)
   }
 
   /** Moves an entry into a folder, or gives it another name there. At once: it only moves memory. */

@@ -1,0 +1,86 @@
+import { existsSync } from 'node:fs'
+import { answerHook, orAfter } from '#agents/answer-hook.ts'
+import { clientProcessAbove, pidNamespace } from '#agents/client-process.ts'
+import { CLIENTS, type Client } from '#agents/client-session.ts'
+import { HOOK_INPUT_MAX, type HookEvent, readHookEvent } from '#agents/hook-event.ts'
+import type { ClientFacts } from '#agents/hook-report.ts'
+import { HookReports } from '#agents/hook-reports.ts'
+import { sessionIn } from '#agents/session-in.ts'
+import type { CommandContext } from '#console/context.ts'
+import { EXIT, type ExitCode } from '#console/failure.ts'
+import { SETTINGS } from '#runtime/settings.ts'
+import { readHookInput } from './hook-input.ts'
+
+/** What is asked of a hook on its command line: `s2 hook EVENT --agent CLIENT [--state FOLDER]`. */
+interface Asked {
+  readonly name: string | null
+  readonly client: Client
+  readonly state: string
+}
+
+/** A hook keeps its client waiting: what it is told must come within this time. */
+const INPUT_WITHIN_MS = 60
+
+/**
+ * Tells keepalive what a client says, and the client what waits for it. Whatever goes wrong it answers nothing and 0: a hook must never
+ * stop a turn by a fault of its own.
+ */
+export async function runHook(argv: readonly string[], context: CommandContext): Promise<ExitCode> {
+  try {
+    const asked = readArguments(argv, context.env)
+    if (asked === null) context.tell(`s2: hook wants EVENT --agent ${CLIENTS.join('|')}\n`)
+    else await hear(asked, context)
+  } catch (error) {
+    context.tell(`s2: the hook did nothing: ${(error as Error).message.slice(0, 200)}\n`)
+  }
+  return EXIT.done
+}
+
+function readArguments(argv: readonly string[], env: CommandContext['env']): Asked | null {
+  const client = CLIENTS.find((each) => each === optionIn(argv, '--agent'))
+  if (client === undefined) return null
+  const state = SETTINGS.S2_STATE.parse(optionIn(argv, '--state') ?? env.S2_STATE ?? SETTINGS.S2_STATE.fallback)
+  const [name = null] = argv
+  return { client, state, name: name?.startsWith('-') === true ? null : name }
+}
+
+function optionIn(argv: readonly string[], option: string): string | undefined {
+  const at = argv.indexOf(option)
+  return at < 0 ? argv.find((each) => each.startsWith(`${option}=`))?.slice(option.length + 1) : argv[at + 1]
+}
+
+async function hear({ name, client, state }: Asked, context: CommandContext): Promise<void> {
+  const input = await readHookInput(process.stdin, HOOK_INPUT_MAX, INPUT_WITHIN_MS, context.clock)
+  const event = readHookEvent(client, name, input)
+  if (event === null) return context.tell('s2: the hook was given nothing that it knows\n')
+  if (!existsSync(state)) return
+  const facts = factsOf(client, context.env)
+  const at = context.clock.wall()
+  const { text, isBlocked } = await answerHook(state, event, facts.session, at).catch((error: Error) => {
+    context.tell(`s2: the hook answers nothing: ${error.message.slice(0, 200)}\n`)
+    return { text: '', isBlocked: false }
+  })
+  if (text !== '') context.print(`${text}\n`)
+  const reports = new HookReports(state)
+  const report = { event: await withoutSecrets(event), facts, at, isBlocked }
+  await orAfter(reports, () => reports.put(report, process.pid))
+}
+
+function factsOf(client: Client, env: CommandContext['env']): ClientFacts {
+  const found = clientProcessAbove(client, process.ppid)
+  const socket = env.TMUX?.split(',')[0] ?? ''
+  const id = env.TMUX_PANE ?? ''
+  return {
+    process: found === null ? null : { ...found, namespace: pidNamespace() },
+    pane: socket === '' || id === '' ? null : { socket, id },
+    inboxSocket: env.CLAUDE_CODE_MESSAGING_SOCKET ?? null,
+    session: sessionIn(env.S2_TASK_SESSION),
+  }
+}
+
+/** What a client says of a dialog or a failure may hold a secret. The rules for those are loaded only where it says something. */
+async function withoutSecrets(event: HookEvent): Promise<HookEvent> {
+  if (event.what === null) return event
+  const { redact } = await import('#fleet/redact.ts')
+  return { ...event, what: redact(event.what) }
+}

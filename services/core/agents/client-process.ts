@@ -1,0 +1,57 @@
+import { readFileSync, readlinkSync } from 'node:fs'
+import { basename } from 'node:path'
+import { processStat } from '#runtime/process-stat.ts'
+import type { Client, ClientProcess } from './client-session.ts'
+
+/** How many parents are looked at: a client starts its hooks by a shell at most, and a wrapper or two of people. */
+const PARENTS_MAX = 10
+
+/** Words of a command line by which a client's own process is known: its program, or the script that an interpreter runs. */
+const PROGRAMS: Readonly<Record<Client, RegExp>> = {
+  claude: /^claude(?:\.exe|-code)?$|^cli\.js$/,
+  codex: /^codex(?:-[\w-]+)?$/,
+  gemini: /^gemini(?:\.js)?$/,
+  opencode: /^opencode(?:\.exe)?$/,
+}
+
+/**
+ * The client's own process, among the parents of one of its children: the nearest that runs its program, wherever a shell or a wrapper
+ * stands between. Null where none does. `pid` is the child's parent.
+ */
+export function clientProcessAbove(client: Client, pid: number, procFolder = '/proc'): ClientProcess | null {
+  let at = pid
+  for (let steps = 0; steps < PARENTS_MAX && at > 1; steps += 1) {
+    const stat = processStat(at, procFolder)
+    if (stat === null) return null
+    if (isProgramOf(client, `${procFolder}/${at}`)) return { pid: at, startTicks: stat.startedAt }
+    at = stat.parent
+  }
+  return null
+}
+
+function isProgramOf(client: Client, folder: string): boolean {
+  const [program = '', script = ''] = read(`${folder}/cmdline`).split('\0')
+  const words = [program, script.startsWith('-') ? '' : script, link(`${folder}/exe`), read(`${folder}/comm`).trim()]
+  return words.some((each) => PROGRAMS[client].test(basename(each)))
+}
+
+/** The namespace that process ids of this process count in; empty where the system does not say. */
+export function pidNamespace(): string {
+  return link('/proc/self/ns/pid')
+}
+
+function read(path: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    return ''
+  }
+}
+
+function link(path: string): string {
+  try {
+    return readlinkSync(path)
+  } catch {
+    return ''
+  }
+}

@@ -1,0 +1,122 @@
+import { randomBytes } from 'node:crypto'
+import { renameSync } from 'node:fs'
+import { readdir, unlink } from 'node:fs/promises'
+import { join } from 'node:path'
+import { CLIENT_ACTIVITIES, type ClientActivity, cleanClientActivity } from '#fleet/client-activity.ts'
+import { ensureFolder, writeUnsynced } from '#spool/atomic-files.ts'
+import { diskError, parseObject, readPlainFile } from '#spool/plain-file.ts'
+import { codeOf } from '#spool/quarantine.ts'
+import { CLIENTS, type ClientProcess, type ClientSession } from './client-session.ts'
+import { agentsFolder } from './hook-reports.ts'
+import { sessionIn } from './session-in.ts'
+import { type ClientFields, isClientId, objectOf, shortWord } from './whole-fields.ts'
+
+/** Bytes of the largest file anybody reads. */
+const FILE_MAX = 64 * 1024
+const TEXT_MAX = 4_096
+const ENDING = '.json'
+
+/** The folder that keepalive publishes the sessions of clients in; others only read there. */
+export function clientSessionsFolder(state: string): string {
+  return join(agentsFolder(state), 'sessions')
+}
+
+/**
+ * Publishes a session of a client whole, in one step. After a loss of power it may be an older one, or none: its client is gone then.
+ * Throws `unavailable` where the disk refuses.
+ */
+export async function publishClientSession(state: string, session: ClientSession): Promise<void> {
+  const folder = clientSessionsFolder(state)
+  const name = fileOf(session)
+  try {
+    await ensureFolder(folder)
+    const draft = join(folder, `.${name}.${randomBytes(4).toString('hex')}`)
+    writeUnsynced(draft, `${JSON.stringify(session)}\n`)
+    renameSync(draft, join(folder, name))
+  } catch (error) {
+    throw diskError('publishing a session of a client', error)
+  }
+}
+
+/** Takes a session away; one that is not there already is no fault. */
+export async function removeClientSession(state: string, session: Pick<ClientSession, 'client' | 'id'>): Promise<void> {
+  await unlink(join(clientSessionsFolder(state), fileOf(session))).catch((error: unknown) => {
+    if (codeOf(error) !== 'ENOENT') throw diskError('removing a session of a client', error)
+  })
+}
+
+/** The sessions of clients on this host, those that have just ended among them. What is no session is passed over. */
+export async function readClientSessions(state: string): Promise<ClientSession[]> {
+  const sessions: ClientSession[] = []
+  for (const name of await namesIn(clientSessionsFolder(state))) {
+    const session = await readClientSession(join(clientSessionsFolder(state), name))
+    if (session !== null && fileOf(session) === name) sessions.push(session)
+  }
+  return sessions
+}
+
+async function namesIn(folder: string): Promise<string[]> {
+  try {
+    return (await readdir(folder)).filter((name) => name.endsWith(ENDING) && !name.startsWith('.')).sort()
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return []
+    throw diskError('looking into the sessions of clients', error)
+  }
+}
+
+async function readClientSession(path: string): Promise<ClientSession | null> {
+  try {
+    const file = await readPlainFile(path, FILE_MAX)
+    return file === null ? null : parseClientSession(parseObject(file.text))
+  } catch {
+    return null
+  }
+}
+
+function fileOf({ client, id }: Pick<ClientSession, 'client' | 'id'>): string {
+  return `${client}-${id}${ENDING}`
+}
+
+function parseClientSession(fields: ClientFields): ClientSession | null {
+  const client = CLIENTS.find((each) => each === fields.client)
+  const activity = parseActivity(objectOf(fields.activity))
+  if (client === undefined || typeof fields.id !== 'string' || !isClientId(fields.id) || activity === null) return null
+  const pane = objectOf(fields.pane)
+  const [socket, paneId] = [textOf(pane.socket), textOf(pane.id)]
+  return {
+    client,
+    id: fields.id,
+    session: sessionIn(fields.session),
+    process: parseProcess(objectOf(fields.process)),
+    folder: textOf(fields.folder) ?? '/',
+    transcript: textOf(fields.transcript),
+    version: shortWord(fields.version),
+    permissionMode: shortWord(fields.permissionMode),
+    inboxSocket: textOf(fields.inboxSocket),
+    pane: socket === null || paneId === null ? null : { socket, id: paneId },
+    activity,
+    since: numberOf(fields.since),
+    heardAt: numberOf(fields.heardAt),
+    signs: numberOf(fields.signs),
+    wakesRead: Array.isArray(fields.wakesRead) ? fields.wakesRead.filter((each) => typeof each === 'string') : [],
+  }
+}
+
+function parseActivity({ state, what, until }: ClientFields): ClientActivity | null {
+  const known = CLIENT_ACTIVITIES.find((each) => each === state)
+  if (known === undefined) return null
+  return cleanClientActivity({ state: known, what: textOf(what), until: typeof until === 'number' ? until : null })
+}
+
+function parseProcess({ pid, startTicks }: ClientFields): ClientProcess | null {
+  const isProcess = Number.isSafeInteger(pid) && typeof startTicks === 'string'
+  return isProcess ? { pid: pid as number, startTicks } : null
+}
+
+function textOf(value: unknown): string | null {
+  return typeof value === 'string' && value.length <= TEXT_MAX ? value : null
+}
+
+function numberOf(value: unknown): number {
+  return typeof value === 'number' && Number.isFinite(value) ? value : 0
+}

@@ -1,0 +1,155 @@
+import { type ClientActivity, type ClientActivityState, cleanClientActivity } from '#fleet/client-activity.ts'
+import type { ClientSession } from './client-session.ts'
+import type { HookEvent } from './hook-event.ts'
+import type { HookReport } from './hook-report.ts'
+import { retryTimeIn } from './retry-time.ts'
+
+/** Wakes that are remembered as read: many more than are told to one session within the time that somebody waits for proof. */
+const WAKES_KEPT = 50
+
+/** How a failure that ended a turn is understood, by the client's word for it. */
+const FAILURES: Readonly<Record<string, ClientActivityState>> = {
+  rate_limit: 'parked',
+  authentication_failed: 'logged_out',
+  oauth_org_not_allowed: 'logged_out',
+  account_on_hold: 'logged_out',
+  verification_required: 'logged_out',
+  billing_error: 'logged_out',
+  cloud_credential_error: 'logged_out',
+  overloaded: 'overloaded',
+  server_error: 'overloaded',
+}
+
+/**
+ * What is known of a client's session after a report of its hook. `before` is null for a session of which nothing was heard; `zone`
+ * is the one that clients of this machine print their times in. What the facts say of its process is left to whoever can look at
+ * that process.
+ */
+export function nextSession(before: ClientSession | null, report: HookReport, zone: string): ClientSession {
+  const { event, facts, at } = report
+  const known = before ?? newSession(event, at)
+  const activity = nextActivity(known.activity, report, zone)
+  const isSame = activity.state === known.activity.state
+  return {
+    ...known,
+    session: facts?.session ?? known.session,
+    folder: event.folder ?? known.folder,
+    transcript: event.transcript ?? known.transcript,
+    version: event.version ?? known.version,
+    permissionMode: event.permissionMode ?? known.permissionMode,
+    inboxSocket: facts?.inboxSocket ?? known.inboxSocket,
+    pane: facts?.pane ?? known.pane,
+    activity,
+    since: isSame ? known.since : at,
+    heardAt: Math.max(known.heardAt, at),
+    signs: known.signs + (isSign(event) ? 1 : 0),
+    wakesRead: withWakes(known.wakesRead, event.wakes),
+  }
+}
+
+const IDLE: ClientActivity = { state: 'idle', what: null, until: null }
+const WORKING: ClientActivity = { state: 'working', what: null, until: null }
+
+function newSession({ client, id, folder }: HookEvent, at: number): ClientSession {
+  return {
+    client,
+    id,
+    session: null,
+    process: null,
+    folder: folder ?? '/',
+    transcript: null,
+    version: null,
+    permissionMode: null,
+    inboxSocket: null,
+    pane: null,
+    activity: IDLE,
+    since: at,
+    heardAt: at,
+    signs: 0,
+    wakesRead: [],
+  }
+}
+
+/** Prompts, uses of tools and ends of turns show that the agent makes progress; what the client says by itself does not. */
+function isSign({ kind, subagent }: HookEvent): boolean {
+  if (kind === 'tool_begun' || kind === 'tool_ended') return true
+  return subagent === null && (kind === 'prompt' || kind === 'turn_ended')
+}
+
+function nextActivity(before: ClientActivity, report: HookReport, zone: string): ClientActivity {
+  const { event } = report
+  const isOver = before.state === 'gone' && event.kind !== 'start' && event.kind !== 'prompt'
+  if (event.kind === 'note' || isOver) return before
+  if (event.kind === 'asking') return asking(before, event)
+  if (event.subagent !== null) return ofSubagent(before, event)
+  return ofItself(before, report, zone)
+}
+
+/** The request for a permission says more than the notification that follows it. */
+function asking(before: ClientActivity, { name, what }: HookEvent): ClientActivity {
+  if (before.state === 'waiting' && name === 'Notification' && before.what !== null) return before
+  return cleanClientActivity({ state: 'waiting', what, until: null })
+}
+
+/** A subagent may work behind a session that waits for its person: it only ends the dialog that it opened. */
+function ofSubagent(before: ClientActivity, { kind }: HookEvent): ClientActivity {
+  return before.state === 'waiting' && (kind === 'tool_ended' || kind === 'answered') ? WORKING : before
+}
+
+function ofItself(before: ClientActivity, report: HookReport, zone: string): ClientActivity {
+  const { event, isBlocked } = report
+  switch (event.kind) {
+    case 'start':
+    case 'interrupted':
+      return IDLE
+    case 'prompt':
+    case 'tool_begun':
+    case 'tool_ended':
+    case 'answered':
+      return WORKING
+    case 'turn_ended':
+      return isBlocked ? WORKING : endedTurn(event)
+    case 'failure':
+      return failed(report, zone)
+    case 'end':
+      return { state: 'gone', what: null, until: null }
+    default:
+      // The client reminds of a turn that ended long ago; what ended it by a failure still holds.
+      return before.state === 'working' || before.state === 'waiting' ? IDLE : before
+  }
+}
+
+function endedTurn({ background }: HookEvent): ClientActivity {
+  const what = background === 0 ? null : `${background} command${background === 1 ? '' : 's'} in the background`
+  return { ...IDLE, what }
+}
+
+function failed({ event: { failure, what }, at }: HookReport, zone: string): ClientActivity {
+  const state = (failure !== null && Object.hasOwn(FAILURES, failure) ? FAILURES[failure] : undefined) ?? 'idle'
+  const until = state === 'parked' && what !== null ? retryTimeIn(what, at, zone) : null
+  return cleanClientActivity({ state, what: what ?? failure, until })
+}
+
+function withWakes(before: readonly string[], wakes: readonly string[]): readonly string[] {
+  if (wakes.length === 0) return before
+  return [...before.filter((each) => !wakes.includes(each)), ...wakes].slice(-WAKES_KEPT)
+}
+
+/** Which activity of several sessions stands for their agent, the first of these that one of them has. */
+const STRONGEST: readonly ClientActivityState[] = [
+  'waiting', // a person is asked, and nobody else can help
+  'working', // the agent gets on, whatever its other windows do
+  'logged_out', // nothing gets on until a person logs in
+  'overloaded',
+  'parked', // a limit holds for all windows of one account
+  'idle',
+  'gone',
+]
+
+/** The activity that stands for an agent with several sessions; null for none. Of two alike the younger one counts. */
+export function strongestActivity(sessions: readonly ClientSession[]): ClientActivity | null {
+  const ranked = sessions.toSorted(
+    (x, y) => STRONGEST.indexOf(x.activity.state) - STRONGEST.indexOf(y.activity.state) || y.since - x.since,
+  )
+  return ranked[0]?.activity ?? null
+}

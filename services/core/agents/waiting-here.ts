@@ -1,0 +1,69 @@
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { type SessionId, sideOf } from '#fleet/session-id.ts'
+import { credentialsFolder } from '#spool/credentials.ts'
+import { parseObject, readPlainFileSync } from '#spool/plain-file.ts'
+import type { Waiting } from './hook-answer.ts'
+import { sessionIn } from './session-in.ts'
+import { objectOf, shortWord } from './whole-fields.ts'
+
+const FILE_MAX = 4 * 1024 * 1024
+/** Messages that are looked into, where a host has several sessions: each says whose it is. */
+const LOOKED_AT_MAX = 200
+
+/**
+ * What waits on this host, read off the folders alone: no bridge, no program is asked. `named` is the session that the client's
+ * environment names. What cannot be read counts as nothing.
+ */
+export function waitingHere(state: string, named: SessionId | null): Waiting & { readonly session: SessionId | null } {
+  const sessions = sessionsHere(state)
+  const session = named ?? soleSession(sessions)
+  return { session, agent: agentOf(state, session), mail: mailHere(state, session, sessions.length), tasks: [] }
+}
+
+/** The session that a host's agents work for: the only worker's, or the only one. */
+export function soleSession(sessions: readonly SessionId[]): SessionId | null {
+  const workers = sessions.filter((each) => sideOf(each) === 'b')
+  const [only, ...others] = workers.length > 0 ? workers : sessions
+  return others.length === 0 ? (only ?? null) : null
+}
+
+function sessionsHere(state: string): SessionId[] {
+  return namesIn(credentialsFolder(state)).flatMap((name) => {
+    const match = /^([\w-]{1,64})-([ab])\.json$/.exec(name)
+    const session = match === null ? null : sessionIn(`${match[1]}/${match[2]}`)
+    return session === null ? [] : [session]
+  })
+}
+
+function agentOf(state: string, session: SessionId | null): Waiting['agent'] {
+  if (session === null) return null
+  const { agent, role } = fieldsIn(join(credentialsFolder(state), `${session.replace('/', '-')}.json`))
+  const name = shortWord(agent)
+  return name === null ? null : { name, role: shortWord(role) ?? 'any' }
+}
+
+/** Where one session has its credential here, all mail is its own. */
+function mailHere(state: string, session: SessionId | null, sessions: number): string[] {
+  const folder = join(state, 'inbox', 'new')
+  const names = namesIn(folder).filter((name) => /^[1-9]\d{0,15}\.json$/.test(name))
+  if (session === null || sessions < 2) return names
+  return names.slice(0, LOOKED_AT_MAX).filter((name) => fieldsIn(join(folder, name)).to === session)
+}
+
+function namesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder)
+  } catch {
+    return []
+  }
+}
+
+function fieldsIn(path: string): Readonly<Record<string, unknown>> {
+  try {
+    const text = readPlainFileSync(path, FILE_MAX)
+    return text === null ? {} : objectOf(parseObject(text))
+  } catch {
+    return {}
+  }
+}

@@ -1,0 +1,241 @@
+import type { ClientProcess, ClientSession } from '#agents/client-session.ts'
+import type { HookReport } from '#agents/hook-report.ts'
+import { nextSession, strongestActivity } from '#agents/next-session.ts'
+import { soleSession } from '#agents/waiting-here.ts'
+import type { ClientActivity } from '#fleet/client-activity.ts'
+import type { SessionId } from '#fleet/session-id.ts'
+import type { Chance, Clock } from '#runtime/clock.ts'
+import type { RetryLoop } from '#runtime/retry-loop.ts'
+import type { TroubleLog } from '#runtime/trouble-log.ts'
+import { FolderChangeCheck } from './folder-change-check.ts'
+import { folderLoop } from './folder-loop.ts'
+
+/** The folders that hooks and other programs meet keepalive in. */
+export interface ClientFolders {
+  /** Changes when a report comes or leaves. */
+  version(): string
+  /** Takes the oldest reports, at most so many. */
+  take(max: number): Promise<readonly HookReport[]>
+  read(): Promise<readonly ClientSession[]>
+  publish(session: ClientSession): Promise<void>
+  remove(session: ClientSession): Promise<void>
+  /** Removes what hooks left over. `wall`: milliseconds since 1970. */
+  tidy(wall: number): Promise<void>
+}
+
+export interface ClientSessionsParts {
+  readonly folders: ClientFolders
+  readonly clock: Clock
+  readonly chance: Chance
+  readonly signal: AbortSignal
+  readonly troubles: TroubleLog
+  /** How often the folder is looked into when nothing was heard. */
+  readonly pollMs: number
+  /** The zone that clients of this machine print their times in. */
+  readonly zone: string
+  /** The namespace that this program counts processes in. */
+  readonly namespace: string
+  isRunning(process: ClientProcess): boolean
+  /** What a client's own files say of a session, taken in. Left out: none are read. */
+  withEvidence?(session: ClientSession): ClientSession
+  /** The sessions of the fleet that this host speaks for. */
+  sessionsHere(): readonly SessionId[]
+}
+
+/** Reports that are taken in one go: a few milliseconds of work. */
+const TAKEN_MAX = 500
+/** How often processes and the files of clients are looked at. */
+const LOOK_MS = 2_000
+const TIDY_MS = 60_000
+/** How long a session that has ended is shown. */
+const GONE_KEPT_MS = 3_600_000
+/** A session without a process that can be looked at is over when nothing was heard of it for so long. */
+const UNHEARD_MAX_MS = 86_400_000
+/** Sessions that are kept; of more, those go first that were not heard of for the longest time. */
+const SESSIONS_MAX = 300
+
+/** The sessions of clients on this host: what their hooks report and their processes show, published for everybody who reads it. */
+export class ClientSessions {
+  readonly #parts: ClientSessionsParts
+  readonly #sessions = new Map<string, ClientSession>()
+  readonly #changed = new Set<string>()
+  readonly #signs = new Map<SessionId, number>()
+  readonly #change: FolderChangeCheck
+  readonly #loop: RetryLoop
+  #isRead = false
+  #lookedAt = Number.NEGATIVE_INFINITY
+  #tidiedAt = Number.NEGATIVE_INFINITY
+
+  constructor(parts: ClientSessionsParts) {
+    this.#parts = parts
+    const { clock, chance, signal, troubles, folders } = parts
+    this.#change = new FolderChangeCheck(clock, () => folders.version())
+    this.#loop = folderLoop({
+      clock,
+      chance,
+      signal,
+      look: () => this.#look(),
+      onTrouble: (error) => troubles.threw('clients', error),
+      onWell: () => troubles.over('clients'),
+    })
+  }
+
+  get done(): Promise<void> {
+    return this.#loop.done
+  }
+
+  get size(): number {
+    return this.#sessions.size
+  }
+
+  /** A report may have come. */
+  nudge(): void {
+    this.#loop.nudge()
+  }
+
+  /** Takes a report that came by itself; it is published soon. */
+  hear(report: HookReport): void {
+    this.#take(report)
+    this.#loop.nudge()
+  }
+
+  /** What the clients of a session of the fleet do; undefined where none is known. */
+  activityOf(session: SessionId): ClientActivity | undefined {
+    const sessions = [...this.#sessions.values()].filter((each) => each.session === session)
+    return strongestActivity(sessions) ?? undefined
+  }
+
+  /** The signs of progress of a session of the fleet that were not asked for yet. */
+  takeSigns(session: SessionId): number {
+    const signs = this.#signs.get(session) ?? 0
+    this.#signs.delete(session)
+    return signs
+  }
+
+  async #look(): Promise<number> {
+    await this.#readOnce()
+    const isMore = await this.#takeReports()
+    const { clock, folders, pollMs } = this.#parts
+    if (clock.now() - this.#lookedAt >= LOOK_MS) this.#lookAtClients()
+    await this.#publish()
+    if (clock.now() - this.#tidiedAt >= TIDY_MS) {
+      this.#tidiedAt = clock.now()
+      await folders.tidy(clock.wall())
+    }
+    return isMore ? 0 : pollMs
+  }
+
+  /** What an earlier run published goes on. */
+  async #readOnce(): Promise<void> {
+    if (this.#isRead) return
+    for (const session of await this.#parts.folders.read()) {
+      const key = keyOf(session)
+      if (!this.#sessions.has(key)) this.#sessions.set(key, session)
+    }
+    this.#isRead = true
+  }
+
+  /** Answers whether there may be more. */
+  async #takeReports(): Promise<boolean> {
+    if (!this.#change.mayHaveChanged()) return false
+    try {
+      const reports = await this.#parts.folders.take(TAKEN_MAX)
+      for (const report of reports) this.#take(report)
+      if (reports.length < TAKEN_MAX) return false
+    } catch (error) {
+      this.#change.reset()
+      throw error
+    }
+    this.#change.reset()
+    return true
+  }
+
+  /** A report that claims to be of the future is of now. */
+  #take(report: HookReport): void {
+    const { clock, zone, sessionsHere } = this.#parts
+    const { client, id } = report.event
+    const before = this.#sessions.get(keyOf({ client, id })) ?? null
+    const next = nextSession(before, { ...report, at: Math.min(report.at, clock.wall()) }, zone)
+    this.#set({
+      ...next,
+      session: next.session ?? soleSession(sessionsHere()),
+      process: this.#processOf(report) ?? next.process,
+    })
+    this.#noteSigns(before, next.signs)
+    this.#keepBounded()
+  }
+
+  /** A number of another namespace names another process here. */
+  #processOf({ facts }: HookReport): ClientProcess | null {
+    const found = facts?.process ?? null
+    if (found === null || found.namespace !== this.#parts.namespace) return null
+    return { pid: found.pid, startTicks: found.startTicks }
+  }
+
+  #noteSigns(before: ClientSession | null, signs: number): void {
+    const session = before?.session ?? soleSession(this.#parts.sessionsHere())
+    if (session === null) return
+    this.#signs.set(session, (this.#signs.get(session) ?? 0) + signs - (before?.signs ?? 0))
+  }
+
+  #lookAtClients(): void {
+    const { clock, isRunning, withEvidence = (session) => session } = this.#parts
+    this.#lookedAt = clock.now()
+    for (const session of this.#sessions.values()) {
+      if (session.activity.state === 'gone') continue
+      const isGone =
+        session.process === null ? clock.wall() - session.heardAt > UNHEARD_MAX_MS : !isRunning(session.process)
+      this.#set(isGone ? goneSince(session, clock.wall()) : withEvidence(session))
+    }
+  }
+
+  #set(session: ClientSession): void {
+    const key = keyOf(session)
+    if (this.#sessions.get(key) === session) return
+    this.#sessions.set(key, session)
+    this.#changed.add(key)
+  }
+
+  /** Somebody who makes up sessions without end costs others their place in the list at most, and their next event brings it back. */
+  #keepBounded(): void {
+    if (this.#sessions.size <= SESSIONS_MAX) return
+    const [oldest] = [...this.#sessions.values()].sort((x, y) => rank(x) - rank(y) || x.heardAt - y.heardAt)
+    if (oldest !== undefined) this.#forget(oldest)
+  }
+
+  #forget(session: ClientSession): void {
+    this.#sessions.delete(keyOf(session))
+    this.#changed.add(keyOf(session))
+    this.#forgotten.set(keyOf(session), session)
+  }
+
+  readonly #forgotten = new Map<string, ClientSession>()
+
+  async #publish(): Promise<void> {
+    const { clock, folders } = this.#parts
+    for (const session of this.#sessions.values()) {
+      if (session.activity.state === 'gone' && clock.wall() - session.since > GONE_KEPT_MS) this.#forget(session)
+    }
+    for (const key of this.#changed) {
+      const session = this.#sessions.get(key)
+      const forgotten = this.#forgotten.get(key)
+      if (session !== undefined) await folders.publish(session)
+      else if (forgotten !== undefined) await folders.remove(forgotten)
+      this.#changed.delete(key)
+      this.#forgotten.delete(key)
+    }
+  }
+}
+
+/** Sessions whose process is known to run are kept before others. */
+function rank({ process, activity }: ClientSession): number {
+  return activity.state === 'gone' ? 0 : process === null ? 1 : 2
+}
+
+function goneSince(session: ClientSession, wall: number): ClientSession {
+  return { ...session, activity: { state: 'gone', what: null, until: null }, since: wall }
+}
+
+function keyOf({ client, id }: Pick<ClientSession, 'client' | 'id'>): string {
+  return `${client}-${id}`
+}

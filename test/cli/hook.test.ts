@@ -1,0 +1,132 @@
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
+import type { HookReport } from '#agents/hook-report.ts'
+import { Inbox } from '#spool/inbox.ts'
+import { recorded } from '../core/agents/reports.ts'
+import { letter } from '../core/spool/sample.ts'
+
+const base = mkdtempSync(join(tmpdir(), 's2-hook-'))
+after(() => rmSync(base, { recursive: true, force: true }))
+let states = 0
+
+function newState(): string {
+  states += 1
+  const state = join(base, `state-${states}`)
+  mkdirSync(state, { mode: 0o700 })
+  return state
+}
+
+interface Hooked {
+  readonly code: number | null
+  readonly out: string
+  readonly err: string
+}
+
+/** Runs `s2 hook` as a client does. With `null` for input its standard input stays open. */
+async function hook(args: readonly string[], input: string | null, env: NodeJS.ProcessEnv = {}): Promise<Hooked> {
+  const child = spawn(process.execPath, ['services/cli/main.ts', 'hook', ...args], {
+    env: { PATH: process.env.PATH, HOME: base, ...env },
+  })
+  let out = ''
+  let err = ''
+  child.stdout.on('data', (data: Buffer) => {
+    out += data.toString()
+  })
+  child.stderr.on('data', (data: Buffer) => {
+    err += data.toString()
+  })
+  child.stdin.on('error', () => undefined)
+  if (input !== null) child.stdin.end(input)
+  const code = await new Promise<number | null>((resolve) => child.once('close', resolve))
+  return { code, out, err }
+}
+
+function reportsIn(state: string): HookReport[] {
+  const folder = join(state, 'agents/events/new')
+  return readdirSync(folder).map((name) => JSON.parse(readFileSync(join(folder, name), 'utf8')) as HookReport)
+}
+
+function line(name: string, client: 'claude' | 'codex' = 'claude'): string {
+  return recorded(client).find((each) => each.includes(`"hook_event_name":"${name}"`)) ?? ''
+}
+
+test('an event is left for keepalive with what only a child of the client knows', async () => {
+  const state = newState()
+  const env = {
+    S2_STATE: state,
+    TMUX: '/tmp/tmux-1000/default,12,0',
+    TMUX_PANE: '%5',
+    CLAUDE_CODE_MESSAGING_SOCKET: '/tmp/cc-socks/12.sock',
+    CLAUDE_CODE_MESSAGING_TOKEN: 'not-for-anybody',
+    S2_TASK_SESSION: 'conv_0123456789abcdef/b',
+  }
+  assert.deepEqual(await hook(['UserPromptSubmit', '--agent', 'claude'], line('UserPromptSubmit'), env), {
+    code: 0,
+    out: '',
+    err: '',
+  })
+  const [report] = reportsIn(state)
+  assert.equal(report?.event.kind, 'prompt')
+  assert.deepEqual(report?.facts, {
+    process: null,
+    pane: { socket: '/tmp/tmux-1000/default', id: '%5' },
+    inboxSocket: '/tmp/cc-socks/12.sock',
+    session: 'conv_0123456789abcdef/b',
+  })
+  assert.ok(!JSON.stringify(report).includes('not-for-anybody'))
+})
+
+test('Stop goes on once while a message waits, and not again for the same one', async () => {
+  const state = newState()
+  await new Inbox(state).recover()
+  await new Inbox(state).put(letter(1))
+  for (const client of ['claude', 'codex'] as const) {
+    const args = ['Stop', '--agent', client, '--state', state]
+    const first = await hook(args, line('Stop', client))
+    assert.equal(JSON.parse(first.out).decision, 'block')
+    assert.match(JSON.parse(first.out).reason, /s2 check/)
+    assert.deepEqual(await hook(args, line('Stop', client)), { code: 0, out: '', err: '' })
+  }
+  assert.deepEqual(
+    reportsIn(state)
+      .map(({ isBlocked }) => isBlocked)
+      .sort(),
+    [false, false, true, true],
+  )
+})
+
+test('what is told once must be remembered: where it cannot be, no turn is held up', async () => {
+  const state = newState()
+  await new Inbox(state).recover()
+  await new Inbox(state).put(letter(1))
+  mkdirSync(join(state, 'agents'))
+  writeFileSync(join(state, 'agents/told'), '')
+  const { code, out } = await hook(['Stop', '--agent', 'claude', '--state', state], line('Stop'))
+  assert.deepEqual([code, out], [0, ''])
+})
+
+test('whatever is wrong, a hook answers nothing and ends well', async () => {
+  const state = newState()
+  const asked = ['Stop', '--agent', 'claude', '--state']
+  const file = join(base, 'file')
+  writeFileSync(file, '')
+  for (const [args, input] of [
+    [[...asked, join(base, 'nowhere')], line('Stop')],
+    [[...asked, file], line('Stop')],
+    [[...asked, '/dev/null'], line('Stop')],
+    [[...asked, state], 'garbage'],
+    [[...asked, state], ''],
+    [[...asked, state], null],
+    [['Stop'], line('Stop')],
+    [['Stop', '--agent', 'nobody'], line('Stop')],
+    [[], ''],
+  ] as const) {
+    const { code, out, err } = await hook(args, input)
+    assert.deepEqual([code, out], [0, ''], args.join(' '))
+    assert.ok(err.split('\n').length <= 2, err)
+  }
+})

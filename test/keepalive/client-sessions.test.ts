@@ -1,0 +1,155 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { ClientSession } from '#agents/client-session.ts'
+import type { HookReport } from '#agents/hook-report.ts'
+import type { SessionId } from '#fleet/session-id.ts'
+import { type ClientFolders, ClientSessions } from '../../services/keepalive/client-sessions.ts'
+import { report } from '../core/agents/reports.ts'
+import { ManualClock } from '../manual-clock.ts'
+
+const WORKER: SessionId = 'conv_0123456789abcdef/b'
+const PROCESS = { pid: 77, startTicks: '123', namespace: 'pid:[1]' }
+
+/** The folders, and the programs that others run, as a test changes them. */
+class World implements AsyncDisposable {
+  readonly clock = new ManualClock()
+  readonly waiting: HookReport[] = []
+  readonly published = new Map<string, ClientSession>()
+  readonly removed: string[] = []
+  publications = 0
+  isRunning = true
+  readonly #ending = new AbortController()
+  readonly sessions: ClientSessions
+
+  constructor(earlier: readonly ClientSession[] = [], sessionsHere: readonly SessionId[] = [WORKER]) {
+    const folders: ClientFolders = {
+      version: () => String(this.waiting.length),
+      take: async (max) => this.waiting.splice(0, max),
+      read: async () => earlier,
+      publish: async (session) => {
+        this.publications += 1
+        this.published.set(session.id, session)
+      },
+      remove: async ({ id }) => {
+        this.published.delete(id)
+        this.removed.push(id)
+      },
+      tidy: async () => undefined,
+    }
+    this.sessions = new ClientSessions({
+      folders,
+      clock: this.clock,
+      chance: () => 0.5,
+      signal: this.#ending.signal,
+      troubles: { threw: (_: string, error: unknown) => assert.fail(error as Error), over: () => undefined } as never,
+      pollMs: 250,
+      zone: 'UTC',
+      namespace: 'pid:[1]',
+      isRunning: () => this.isRunning,
+      sessionsHere: () => sessionsHere,
+    })
+  }
+
+  async hear(name: string, fields: Readonly<Record<string, unknown>> = {}, facts: HookReport['facts'] = null) {
+    this.waiting.push({ ...report({ hook_event_name: name, ...fields }, this.clock.wall()), facts })
+    await this.clock.advance(300)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#ending.abort()
+    await this.clock.advance(1)
+    await this.sessions.done
+  }
+}
+
+const FACTS = { process: PROCESS, pane: null, inboxSocket: null, session: null }
+
+test('what a client does is published, stands in beats, and its signs are handed on once', async () => {
+  await using world = new World()
+  await world.hear('SessionStart', {}, FACTS)
+  await world.hear('UserPromptSubmit', { prompt: 'go' })
+  const session = world.published.get('one')
+  assert.deepEqual(
+    [session?.activity.state, session?.session, session?.process],
+    ['working', WORKER, { pid: 77, startTicks: '123' }],
+  )
+  assert.equal(world.sessions.activityOf(WORKER)?.state, 'working')
+  assert.equal(world.sessions.activityOf('conv_ffffffffffffffff/b'), undefined)
+  await world.hear('Stop')
+  assert.deepEqual([world.sessions.takeSigns(WORKER), world.sessions.takeSigns(WORKER)], [2, 0])
+})
+
+test('a session whose process ended is gone at once, and taken away after an hour', async () => {
+  await using world = new World()
+  await world.hear('UserPromptSubmit', {}, FACTS)
+  world.isRunning = false
+  await world.clock.advance(2_100)
+  assert.equal(world.published.get('one')?.activity.state, 'gone')
+  const { publications } = world
+  await world.clock.advance(60_000)
+  assert.equal(world.publications, publications)
+  await world.clock.advance(3_600_000)
+  assert.deepEqual(world.removed, ['one'])
+})
+
+test('a process of another namespace is none that can be looked at', async () => {
+  await using world = new World()
+  world.isRunning = false
+  await world.hear('UserPromptSubmit', {}, { ...FACTS, process: { ...PROCESS, namespace: 'pid:[2]' } })
+  await world.clock.advance(10_000)
+  assert.deepEqual([world.published.get('one')?.process, world.published.get('one')?.activity.state], [null, 'working'])
+  await world.clock.advance(86_400_000 + 10_000)
+  assert.equal(world.published.get('one')?.activity.state, 'gone')
+})
+
+test('an earlier run’s sessions go on, and end where their processes did', async () => {
+  await using before = new World()
+  await before.hear('UserPromptSubmit', {}, FACTS)
+  const session = before.published.get('one') as ClientSession
+  await using world = new World([session])
+  await world.hear('Stop')
+  assert.equal(world.published.get('one')?.signs, 2)
+  assert.equal(world.sessions.takeSigns(WORKER), 1)
+})
+
+test('ten thousand reports at once are taken, and published by the session', async () => {
+  await using world = new World()
+  const at = world.clock.wall()
+  for (let index = 0; index < 10_000; index += 1)
+    world.waiting.push(report({ hook_event_name: 'PostToolUse', session_id: `s${index % 5}` }, at))
+  await world.clock.advance(20_000)
+  assert.equal(world.waiting.length, 0)
+  assert.equal(
+    [...world.published.values()].reduce((sum, { signs }) => sum + signs, 0),
+    10_000,
+  )
+  assert.ok(world.publications <= 150, String(world.publications))
+})
+
+test('sessions that somebody makes up without end push out none that runs', async () => {
+  await using world = new World()
+  await world.hear('UserPromptSubmit', {}, FACTS)
+  for (let index = 0; index < 2_000; index += 1)
+    world.waiting.push(report({ hook_event_name: 'Stop', session_id: `made-up-${index}` }, world.clock.wall()))
+  await world.clock.advance(20_000)
+  assert.ok(world.sessions.size <= 300)
+  assert.equal(world.published.get('one')?.activity.state, 'working')
+  assert.equal(world.published.size, world.sessions.size)
+})
+
+test('a report of the future is one of now', async () => {
+  await using world = new World()
+  world.waiting.push(report({ hook_event_name: 'UserPromptSubmit' }, world.clock.wall() + 1e12))
+  await world.clock.advance(300)
+  assert.ok((world.published.get('one')?.heardAt ?? Infinity) <= world.clock.wall())
+})
+
+test('a host of several sessions gives a client to the one that its environment names', async () => {
+  const other: SessionId = 'conv_ffffffffffffffff/b'
+  await using world = new World([], [WORKER, other])
+  await world.hear('UserPromptSubmit')
+  assert.equal(world.published.get('one')?.session, null)
+  await world.hear('Stop', {}, { ...FACTS, session: other })
+  assert.equal(world.published.get('one')?.session, other)
+  assert.equal(world.sessions.activityOf(other)?.state, 'idle')
+})
