@@ -20,7 +20,7 @@ export interface HookEvent {
   readonly version: string | null
   /** What a dialog asks, or the client says of a failure; one line, not yet redacted. */
   readonly what: string | null
-  /** The client's shortWord for a failure, e.g. `rate_limit`. */
+  /** The client's word for a failure, e.g. `rate_limit`. */
   readonly failure: string | null
   /** The wakes that a prompt names. The prompt itself is not kept. */
   readonly wakes: readonly string[]
