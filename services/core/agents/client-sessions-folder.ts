@@ -17,7 +17,7 @@ const TEXT_MAX = 4_096
 const ENDING = '.json'
 
 /** The folder that keepalive publishes the sessions of clients in; others only read there. */
-export function clientSessionsFolder(state: string): string {
+function clientSessionsFolder(state: string): string {
   return join(agentsFolder(state), 'sessions')
 }
 
