@@ -57,6 +57,11 @@ const COMMANDS: readonly Entry[] = [
     load: () => import('./commands/hooks.ts'),
   },
   {
+    name: 'hook',
+    about: 'answer the hook of a client (its settings call this)',
+    load: () => import('./commands/hook.ts'),
+  },
+  {
     name: 'guard',
     about: 'let a person allow an agent to run guarded commands',
     load: () => import('./commands/guard.ts'),
@@ -130,7 +135,7 @@ export async function s2(argv: readonly string[], context: CommandContext): Prom
     return EXIT.done
   }
   // A client waits for each of its hooks.
-  if (argv[0] === 'hook') return await (await import('./hook.ts')).runHook(argv.slice(1), context)
+  if (argv[0] === 'hook' && !asksForHelp(argv)) return await (await import('./hook.ts')).runHook(argv.slice(1), context)
   try {
     const program = await programFor(argv, context, json)
     await program.parseAsync(isHelpOnNothing(argv) ? argv.slice(1) : argv, { from: 'user' })
@@ -143,6 +148,10 @@ export async function s2(argv: readonly string[], context: CommandContext): Prom
     context.tell(priorityMarkFor(2, context.env)('error', formatFailure(failure, json)))
     return failure.exit
   }
+}
+
+function asksForHelp(argv: readonly string[]): boolean {
+  return argv.includes('--help') || argv.includes('-h')
 }
 
 /** `help` with an unknown command: answered with the error for that command, not with the whole help. */
