@@ -1,4 +1,5 @@
 import { dirname, resolve } from 'node:path'
+import { type AgentOptions, agentOptions } from '#agents/agent-options.ts'
 import { workerName } from '#fleet/credential.ts'
 import { ORCHESTRATOR } from '#fleet/session-id.ts'
 import { ConfigError, closest } from '#runtime/read-settings.ts'
@@ -35,6 +36,8 @@ export interface WorkerSpec extends AgentSpec {
   readonly number: number
   /** Command that does its tasks; null runs no `s2 work`: another program works there. */
   readonly exec: string | null
+  /** The client that does its tasks in place of a command; null: none does. */
+  readonly client: AgentOptions | null
   /** How the command finds the task on its standard input. */
   readonly stdin: 'json' | 'text'
   /** Where that command runs, relative to the fleet file; null means the folder where `s2 up` was called. */
@@ -116,11 +119,31 @@ function readWorker(fields: Fields, base: string): WorkerSpec {
     agent: workerName(number),
     role: role ?? '',
     exec: readExec(fields),
+    client: readClient(fields),
     stdin: readStdin(fields),
     folder: relativeTo(base, fields.text('folder')),
   }
+  if (worker.exec !== null && worker.client !== null)
+    fields.fault('exec and agent exclude each other: say "agent" for Claude Code and Codex, "exec" for any command')
   fields.refuseOthers()
   return worker
+}
+
+/** `"agent": "claude"`, with its model, permissionMode and allowedTools. */
+function readClient(fields: Fields): AgentOptions | null {
+  const [client, model, permissionMode] = ['agent', 'model', 'permissionMode'].map((name) => fields.text(name))
+  const allowedTools = fields.optionalTexts('allowedTools')
+  if (client === null || client === undefined) {
+    if (model !== null || permissionMode !== null || allowedTools.length > 0)
+      fields.fault('model, permissionMode and allowedTools are for an agent: add "agent": "claude"')
+    return null
+  }
+  try {
+    return agentOptions({ client, model: model ?? null, permissionMode: permissionMode ?? null, allowedTools })
+  } catch (error) {
+    fields.fault((error as Error).message)
+    return null
+  }
 }
 
 function readExec(fields: Fields): string | null {
@@ -247,6 +270,16 @@ class Fields {
     const list: readonly unknown[] = Array.isArray(value) ? value : [value]
     if (list.length > 0 && list.every((each) => typeof each === 'string' && each.trim() !== '')) return list as string[]
     this.fault(`${name} must be a text, or a list of texts`)
+    return []
+  }
+
+  /** The same, or none. */
+  optionalTexts(name: string): string[] {
+    return Object.hasOwn(this.#value, name) ? this.texts(name) : this.#none(name)
+  }
+
+  #none(name: string): string[] {
+    this.#asked.add(name)
     return []
   }
 

@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import type { AgentOptions } from '#agents/agent-options.ts'
 import { ORCHESTRATOR } from '#fleet/session-id.ts'
 import { programCommand } from '#runtime/argv-of-program.ts'
 import type { ProgramName } from '#runtime/settings.ts'
@@ -69,7 +70,9 @@ export function planPrograms(fleet: Fleet, around: PlanContext): ProgramPlan[] {
     spec.wake === null ? [] : [plan(spec, 'fs-watcher', stage, { ...source, S2_WAKE: spec.wake })]
   const host = (spec: AgentSpec, stage: number): ProgramPlan => plan(spec, 'keepalive', stage, { S2_HOST: spec.agent })
   const works = (worker: WorkerSpec): ProgramPlan[] =>
-    worker.exec === null ? [] : [plan(worker, 'worker', STAGE.agents, {}, workerArguments(worker.exec, worker))]
+    worker.exec === null && worker.client === null
+      ? []
+      : [plan(worker, 'worker', STAGE.agents, {}, workerArguments(worker))]
   // The database that the environment names is the fleet's, for the programs that open it: commands in this shell open it too.
   const { S2_STORE } = around.env
   const kept: FleetSettings = S2_STORE === undefined ? {} : { S2_STORE }
@@ -97,11 +100,21 @@ export function planPrograms(fleet: Fleet, around: PlanContext): ProgramPlan[] {
 }
 
 /** The worker itself starts elsewhere: it can tell the fleet that the folder of its command is missing. */
-function workerArguments(exec: string, { stdin, folder }: WorkerSpec): readonly string[] {
+function workerArguments({ exec, client, stdin, folder }: WorkerSpec): readonly string[] {
   return [
-    `--exec=${exec}`,
+    ...(exec === null ? [] : [`--exec=${exec}`]),
+    ...(client === null ? [] : clientArguments(client)),
     ...(stdin === 'json' ? [] : [`--stdin=${stdin}`]),
     ...(folder === null ? [] : [`--folder=${folder}`]),
+  ]
+}
+
+function clientArguments({ client, model, permissionMode, allowedTools }: AgentOptions): readonly string[] {
+  return [
+    `--agent=${client}`,
+    ...(model === null ? [] : [`--model=${model}`]),
+    ...(permissionMode === null ? [] : [`--permission-mode=${permissionMode}`]),
+    ...allowedTools.map((tool) => `--allowed-tool=${tool}`),
   ]
 }
 

@@ -1,4 +1,5 @@
 import { resolve } from 'node:path'
+import { type AgentOptions, agentOptions } from '#agents/agent-options.ts'
 import { readArguments } from '#console/console-program.ts'
 import type { CommandContext } from '#console/context.ts'
 import { UsageError } from '#console/failure.ts'
@@ -11,7 +12,9 @@ import type { TaskLoopConfig } from './task-loop.ts'
 
 export interface Config {
   readonly state: string
-  /** The command that does a task, and its environment without that of the task. */
+  /** The client that does tasks; null: a command of the user's own does. */
+  readonly agent: AgentOptions | null
+  /** The command that does a task, or the client's program, and its environment without that of the task. */
   readonly command: readonly [string, ...string[]]
   readonly commandEnv: Env
   /** Where the command runs. */
@@ -31,6 +34,10 @@ export function readConfig(argv: readonly string[], context: CommandContext): Co
   const { values } = readArguments('worker', argv, {
     options: {
       exec: { type: 'string' },
+      agent: { type: 'string' },
+      model: { type: 'string' },
+      'permission-mode': { type: 'string' },
+      'allowed-tool': { type: 'string', multiple: true },
       folder: { type: 'string' },
       stdin: { type: 'string' },
       session: { type: 'string' },
@@ -39,11 +46,13 @@ export function readConfig(argv: readonly string[], context: CommandContext): Co
       json: { type: 'boolean' },
     },
   })
+  const agent = readAgent(values)
   const env = commandEnv(context)
   const settings = readSettings(env, ['S2_STATE', 'S2_LEASE', 'S2_QUICK_FAILURE'])
   return Object.freeze({
     state: settings.S2_STATE,
-    command: readCommand(values.exec ?? ''),
+    agent,
+    command: agent === null ? readCommand(values.exec ?? '') : ([agent.client] as const),
     commandEnv: { ...env, S2_STATE: settings.S2_STATE },
     folder: resolve(context.folder, values.folder ?? '.'),
     taskInput: readTaskInput(values.stdin ?? 'json'),
@@ -61,6 +70,35 @@ export function readConfig(argv: readonly string[], context: CommandContext): Co
 function taskLoopTimes(leaseMs: number): Pick<TaskLoopConfig, 'leaseMs' | 'pollMs' | 'progressMs'> {
   return { leaseMs, pollMs: POLL_MS, progressMs: Math.min(2_000, Math.max(500, leaseMs / 6)) }
 }
+
+interface AgentWords {
+  readonly exec?: string | undefined
+  readonly agent?: string | undefined
+  readonly model?: string | undefined
+  readonly stdin?: string | undefined
+  readonly 'permission-mode'?: string | undefined
+  readonly 'allowed-tool'?: readonly string[] | undefined
+}
+
+/** Null where a command of the user's own does the tasks. */
+function readAgent(values: AgentWords): AgentOptions | null {
+  const { exec, agent: client, model = null, stdin } = values
+  const [permissionMode, allowedTools] = [values['permission-mode'] ?? null, values['allowed-tool'] ?? []]
+  if (client === undefined) {
+    const stray = model !== null || permissionMode !== null || allowedTools.length > 0
+    if (stray) throw new UsageError('--model, --permission-mode and --allowed-tool are for --agent', AGENT_EXAMPLE)
+    return null
+  }
+  if (exec !== undefined || stdin !== undefined)
+    throw new UsageError('--agent stands in place of --exec and --stdin', AGENT_EXAMPLE)
+  try {
+    return agentOptions({ client, model, permissionMode, allowedTools })
+  } catch (error) {
+    throw new UsageError((error as Error).message, AGENT_EXAMPLE)
+  }
+}
+
+const AGENT_EXAMPLE = 'for example --agent claude --permission-mode acceptEdits'
 
 function readCommand(text: string): readonly [string, ...string[]] {
   if (text.trim() === '') throw new UsageError('--exec names no command', 'for example --exec \'["claude","-p"]\'')

@@ -40,6 +40,7 @@ const WHY_RETURNED = {
   parked: 'none may work here now',
   quick_failure: 'it failed within moments, so that it is tried once more, by another agent where there is one',
   not_now: 'its command says so again, where other work goes well',
+  client_died: 'its client ended without a word on it',
 } as const
 
 const AFTER_REFUSAL = {

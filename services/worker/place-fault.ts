@@ -51,7 +51,8 @@ export function placeJudge(place: StartPlace, clock: Pick<Clock, 'wall'>, zone =
   const kind = clientKindOf(programs)
   return ({ end, error }) => {
     if (error instanceof StartError) return faultOfStart(error, place)
-    const { exitCode } = end
+    const { exitCode, client = 'died' } = end
+    if (client !== 'died') return client === 'answered' ? null : client
     if (exitCode === null || exitCode === 0) return null
     const lines = lastLines(end.tail)
     const missing = NOT_STARTED.includes(exitCode) ? missingProgram(programs, lines, place) : null

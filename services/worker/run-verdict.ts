@@ -36,10 +36,16 @@ function verdictOn(task: Task, run: EndedRun, judge: PlaceJudge, { quick, notNow
   if (fault?.isSaid === true && notNow.note(task))
     return { state: 'returned', cause: 'not_now', why: fault.why, fault: null }
   if (fault !== null) return blamed(fault)
+  if (run.end.client === 'answered') {
+    quick.note(task, false, run.ms)
+    return { state: hasFailed ? 'failed' : 'completed', showsWell: true }
+  }
   const isQuick = quick.note(task, hasFailed, run.ms)
   if (!hasFailed) return { state: 'completed', showsWell: true }
-  if (!isQuick || hasFailedElsewhere(task)) return { state: 'failed', showsWell: !isQuick }
   const line = lastLine(run.end.tail)
+  // Its session is kept, and goes on at the next start, which counts as an attempt.
+  if (run.end.client === 'died' && !isQuick) return { state: 'returned', cause: 'client_died', why: line, fault: null }
+  if (!isQuick || hasFailedElsewhere(task)) return { state: 'failed', showsWell: !isQuick }
   const ofRow = quick.fault(line)
   // The first quick failure of a task counts as its attempt even where the place is to blame: a bad task that went back as `sick`
   // each time would use up no attempt, and go round for ever.

@@ -16,6 +16,18 @@ export interface CommandEnd {
   readonly exitCode: number | null
   readonly signal: string | null
   readonly tail: string
+  /** What a client that S2 knows said of the end, by its own codes; absent for a command. */
+  readonly client?: ClientWord
+}
+
+/** `answered`: it said how the task ended; `died`: it ended without a word on that; else the place is to blame. */
+export type ClientWord = 'answered' | 'died' | ClientFault
+
+/** Why a client cannot work (`sick`), or may not for a while, whatever the task is. `until`: milliseconds since 1970. */
+export interface ClientFault {
+  readonly state: 'sick' | 'parked'
+  readonly why: string
+  readonly until: number | null
 }
 
 export type StartCommand = (task: Task, onLine: (line: string) => void) => RunningCommand

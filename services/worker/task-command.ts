@@ -73,7 +73,7 @@ export function commandStarter(
  * Starts a reaper, which kills a process group when this process dies: it waits at a pipe whose other end only this process
  * holds. It has a session of its own, so that a signal to this process does not end it first.
  */
-function startGroupReaper(group: number): ChildProcess {
+export function startGroupReaper(group: number): ChildProcess {
   const script = 'read -r word || kill -s KILL -- "-$1"'
   const reaper = spawn('/bin/sh', ['-c', script, 'sh', String(group)], {
     detached: true,
@@ -91,7 +91,7 @@ function taskForCommand(task: Task): Record<string, unknown> {
   return { id, description, priority, role, epoch, deadline, originalAssignee, moves }
 }
 
-function taskEnv(task: Task): Record<string, string> {
+export function taskEnv(task: Task): Record<string, string> {
   return {
     S2_TASK_ID: task.id,
     S2_TASK_DESCRIPTION: forEnv(task.description),

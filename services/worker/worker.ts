@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { ConsoleProgram } from '#console/console-program.ts'
 import type { CommandContext } from '#console/context.ts'
-import { UnavailableError } from '#console/failure.ts'
+import { failureOf, UnavailableError } from '#console/failure.ts'
 import { isKeepaliveThere, terseLog } from '#console/store-access.ts'
 import { warningOfTaskText } from '#console/task-text-warning.ts'
 import { PROGRAM_RUN } from '#fleet/task.ts'
@@ -9,10 +9,14 @@ import { watchFolder } from '#runtime/folder-watch.ts'
 import { KnownTroubles } from '#runtime/trouble-log.ts'
 import { Inbox } from '#spool/inbox.ts'
 import { Outbox } from '#spool/outbox.ts'
+import { clientDriver } from './clients/client-driver-of.ts'
+import { clientStarter } from './clients/client-run.ts'
+import { TaskSessions } from './clients/task-sessions.ts'
 import { type Config, readConfig } from './config.ts'
 import { eventPrinter } from './event-text.ts'
 import { placeJudge, seenFault } from './place-fault.ts'
 import { inboxTaskMailbox, outboxReports } from './reports-and-task-mail.ts'
+import type { StartCommand } from './running-command.ts'
 import { SessionsOnHost } from './sessions-on-host.ts'
 import { commandStarter } from './task-command.ts'
 import { type Reports, TaskLoop } from './task-loop.ts'
@@ -20,8 +24,10 @@ import { type Reports, TaskLoop } from './task-loop.ts'
 /** The agent behind `s2 work`: leases the tasks of this host's workers, one at a time, and runs a command for each. */
 export const program: ConsoleProgram<Config> = {
   name: 'worker',
-  about: 'Runs a command for each task of the workers on this host, and keeps the task leased while the command runs.',
-  usage: '--exec CMD [--folder DIR] [--stdin json|text] [--session SESSION] [--once] [--quiet] [--json]',
+  about:
+    'Runs a command or a client for each task of the workers on this host, and keeps the task leased while the command runs.',
+  usage:
+    '--exec CMD | --agent claude|codex [--folder DIR] [--stdin json|text] [--session SESSION] [--once] [--quiet] [--json]',
   stops: 'Ctrl-C waits for the current task to end; a second one, TERM or HUP ends the task at once.',
   readConfig,
   run: work,
@@ -33,7 +39,7 @@ async function work(config: Config, context: CommandContext): Promise<void> {
   const { clock, chance } = context
   const place = { argv: config.command, cwd: folder, env: config.commandEnv }
   const onFault = (fault: string): void => context.tell(`s2: ${fault}\n`)
-  context.tell(warningOfTaskText(config.command))
+  if (config.agent === null) context.tell(warningOfTaskText(config.command))
   await using sessions = new SessionsOnHost(state, config.session, context)
   const draining = new AbortController()
   const stopping = new AbortController()
@@ -54,7 +60,7 @@ async function work(config: Config, context: CommandContext): Promise<void> {
     taskMessages: inboxTaskMailbox(inbox, (heard) =>
       watchFolder(inbox.folder('new'), { onEvents: heard, onDoubt: heard }, { clock, log: terseLog(context) }),
     ),
-    start: commandStarter(config.command, config.commandEnv, folder, clock, config.taskInput),
+    start: starter(config, context),
     judge: placeJudge(place, clock),
     look: () => seenFault(place),
     say: eventPrinter(context, config.output),
@@ -65,6 +71,19 @@ async function work(config: Config, context: CommandContext): Promise<void> {
   if (config.work.once && loop.fault !== null && !draining.signal.aborted) {
     throw new UnavailableError(`no command can work here: ${loop.fault.why}`, 'mend that, and start s2 work again')
   }
+}
+
+function starter(
+  { agent, command, commandEnv: env, folder, state, taskInput }: Config,
+  context: CommandContext,
+): StartCommand {
+  const { clock } = context
+  if (agent === null) return commandStarter(command, env, folder, clock, taskInput)
+  const sessions = new TaskSessions(state, agent.client)
+  void sessions.tidy(clock.wall())
+  const onTrouble = (error: unknown): void =>
+    context.tell(`s2: the client's session is not kept: ${failureOf(error).message}\n`)
+  return clientStarter({ driver: clientDriver(agent), env, folder, clock, sessions, onTrouble })
 }
 
 /** Warns once when no keepalive is there to send reports: they are safe, but they wait. */

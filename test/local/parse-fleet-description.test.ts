@@ -28,6 +28,7 @@ test('a fleet file is read with its defaults', () => {
   assert.equal(fleet.orchestrator.agent, 'orchestrator')
   assert.deepEqual(fleet.workers[0], {
     ...worker,
+    client: null,
     agent: 's2-worker-1',
     wake: null,
     settings: {},
@@ -179,4 +180,31 @@ test('a worker may have the text of its task alone on standard input', () => {
     faultsOf({ workers: [{ ...worker, exec: '[""]' }] }),
     /exec .* must be a JSON list of texts, the program first/,
   )
+})
+
+test('a worker may be a client that S2 drives, in place of a command', () => {
+  const driven = { number: 1, role: 'backend', agent: 'claude', model: 'opus' }
+  const allowed = { permissionMode: 'acceptEdits', allowedTools: ['Bash(npm test)', 'WebFetch'] }
+  const fleet = parseFleet({ workers: [{ ...driven, ...allowed }] }, '/etc/fleet.json')
+  const plan = planPrograms(fleet, { state: '/state', folder: '/here', env: {} }).find(
+    ({ program }) => program === 'worker',
+  )
+  assert.deepEqual(plan?.argv.slice(-5), [
+    '--agent=claude',
+    '--model=opus',
+    '--permission-mode=acceptEdits',
+    '--allowed-tool=Bash(npm test)',
+    '--allowed-tool=WebFetch',
+  ])
+  for (const [fields, fault] of [
+    [{ ...driven, exec: 'true' }, /worker 1: exec and agent exclude each other/],
+    [{ ...driven, agent: 'cluade' }, /there is no agent "cluade" that S2 drives: it is claude or codex/],
+    [{ ...driven, model: '--settings={}' }, /"--settings=\{\}" is no name of a model/],
+    [{ ...driven, permissionMode: '-x' }, /one of its own, for example acceptEdits/],
+    [{ ...driven, agent: 'codex', permissionMode: 'acceptEdits' }, /its sandbox mode, one of read-only/],
+    [{ ...driven, agent: 'codex', allowedTools: ['Edit'] }, /codex has no allowed tools/],
+    [{ ...driven, allowedTools: ['--x'] }, /"--x" is no tool/],
+    [{ ...worker, model: 'opus' }, /model, permissionMode and allowedTools are for an agent/],
+  ] as const)
+    assert.match(faultsOf({ workers: [fields] }), fault)
 })

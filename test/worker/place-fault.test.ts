@@ -141,3 +141,11 @@ test('a success is a success, and words of another client, or of long ago, say n
   assert.equal(faultOf('codex exec -', 1, limit), null)
   assert.equal(faultOf('claude -p', 1, `${limit}${'and then it worked on\n'.repeat(10)}`), null)
 })
+
+test('of a client that S2 drives its own word counts, and no text', () => {
+  const judge = placeJudge({ argv: ['claude'], cwd: folder, env }, clock, 'UTC')
+  const limit = { exitCode: 1, signal: null, tail: "You've hit your limit" }
+  const parked: PlaceFault = { state: 'parked', why: 'claude: limit', until: NOW }
+  assert.equal(judge({ end: { ...limit, client: 'answered' }, error: null }), null)
+  assert.deepEqual(judge({ end: { ...limit, client: parked }, error: null }), parked)
+})

@@ -6,6 +6,7 @@ import { NotNowTasks } from '../../services/worker/not-now-tasks.ts'
 import type { PlaceFault } from '../../services/worker/place-fault.ts'
 import { QuickFailures } from '../../services/worker/quick-failures.ts'
 import { judgeRun } from '../../services/worker/run-verdict.ts'
+import type { ClientWord } from '../../services/worker/running-command.ts'
 
 const HERE = 'conv_here/b'
 const ELSEWHERE = 'conv_elsewhere/b'
@@ -23,8 +24,9 @@ class Judge {
   fault: PlaceFault | null = null
 
   /** A word on what a run means: its state, why it went back, and what is known of the place. */
-  verdict(of: Task, exitCode: number | null, ms = 100, tail = 'one\nno licence\n'): string {
-    const run = { end: { exitCode, signal: null, tail }, error: null, ms }
+  verdict(of: Task, exitCode: number | null, ms = 100, tail = 'one\nno licence\n', client?: ClientWord): string {
+    const end = { exitCode, signal: null, tail, ...(client === undefined ? {} : { client }) }
+    const run = { end, error: null, ms }
     const verdict = judgeRun(of, run, () => this.fault, this.history)
     if (verdict.state !== 'returned') return `${verdict.state}, ${verdict.showsWell ? 'well' : 'who knows'}`
     return `${verdict.cause} (${verdict.why}), ${verdict.fault?.state ?? 'who knows'}`
@@ -88,4 +90,16 @@ test('a fault of the place that shows itself comes first, and only where the com
   assert.equal(judge.verdict(task('a'), 0), 'completed, well')
   judge.fault = null
   assert.equal(judge.verdict(task('a'), 1, 100, ''), 'quick_failure (), who knows', 'the success ended every row')
+})
+
+test('what a client answers is the task’s, however soon it comes', () => {
+  const judge = new Judge()
+  for (const id of ['a', 'b', 'c', 'd']) assert.equal(judge.verdict(task(id), 1, 10, 'x', 'answered'), 'failed, well')
+  assert.equal(judge.verdict(task('e'), 0, 10, 'x', 'answered'), 'completed, well')
+})
+
+test('a client that dies gives its task back: at once as a quick failure, later for another start in its session', () => {
+  const judge = new Judge()
+  assert.equal(judge.verdict(task('a'), 1, 10, 'no licence', 'died'), 'quick_failure (no licence), who knows')
+  assert.equal(judge.verdict(task('a'), null, 5_000, 'SIGKILL', 'died'), 'client_died (SIGKILL), who knows')
 })

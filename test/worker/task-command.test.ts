@@ -10,37 +10,13 @@ import { processes } from '../../services/local/process-tree.ts'
 import { commandStarter } from '../../services/worker/task-command.ts'
 import { ManualClock } from '../manual-clock.ts'
 import { isOver } from '../process-state.ts'
+import { aTask } from '../tasks.ts'
 import { until } from '../until.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 's2-command-'))
 after(() => rmSync(folder, { recursive: true, force: true }))
 
-const task: Task = {
-  id: 't-1',
-  description: 'count the ducks',
-  priority: 'P1',
-  role: 'tests',
-  state: 'accepted',
-  epoch: 3,
-  holder: 'conv_0123456789abcdef/b',
-  originalAssignee: null,
-  incarnation: 'x',
-  leaseSeq: 1,
-  otherRoles: [],
-  work: 0,
-  attempts: [],
-  pause: null,
-  reminded: 0,
-  onDeadline: 'fail',
-  onStall: null,
-  moves: 0,
-  progress: null,
-  result: null,
-  deadline: null,
-  createdBy: null,
-  createdAt: 1,
-  updatedAt: 1,
-}
+const task = aTask()
 
 const PATH = { PATH: process.env.PATH }
 

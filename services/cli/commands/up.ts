@@ -14,11 +14,16 @@ A fleet file:
     "settings": { "S2_SILENT_AFTER": "60s" },
     "orchestrator": { "wake": "notify-send mail" },
     "workers": [
-      { "number": 1, "role": "backend", "exec": "claude -p -- \\"$S2_TASK_DESCRIPTION\\"", "folder": "/src/app" }
+      { "number": 1, "role": "backend", "agent": "claude", "permissionMode": "acceptEdits",
+        "allowedTools": ["Bash(npm test)"], "folder": "/src/app" },
+      { "number": 2, "role": "tests", "agent": "codex", "permissionMode": "workspace-write", "model": "gpt-5.5-codex" },
+      { "number": 3, "role": "docs", "exec": "./write-docs \\"$S2_TASK_ID\\"" }
     ]
   }
 
-A worker's "stdin": "text" gives its command the text of a task on standard input, instead of the task as JSON.
+"agent" is a client that S2 drives, claude or codex; "permissionMode" says what it may do without asking (for Codex its sandbox
+mode), "allowedTools" what Claude Code may besides. "exec" is any other command: "stdin": "text" gives it the text of a task on standard
+input, instead of the task as JSON.
 
 Each agent has a state folder of its own; workers get their credentials from the bridge and the git remote alone. The state
 lies in .s2 of this folder, or in S2_STATE. Meanwhile s2 status, freeze, thaw and kill work from the same folder.`

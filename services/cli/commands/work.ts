@@ -1,13 +1,20 @@
 import type { Command } from 'commander'
 import type { CommandContext } from '#console/context.ts'
+import { UsageError } from '#console/failure.ts'
 import { becomeProgram } from '../become-program.ts'
 
 const EXAMPLES = `
 Examples:
+  s2 work --agent claude --permission-mode acceptEdits --allowed-tool 'Bash(npm test)'
+  s2 work --agent codex --permission-mode workspace-write
   s2 work --exec 'claude -p -- "$S2_TASK_DESCRIPTION"'
   s2 work --exec 'claude -p' --stdin text      the text alone on standard input
   s2 work --exec 'codex exec -' --once         ends when no work is left
   s2 work --exec '["./do-task","--json"]'      a JSON list is run as it is, anything else by sh
+
+With --agent, S2 drives the client itself, in a process of its own for each task: it tells a limit of use, a login that has ended and a
+busy service apart from a task that failed, goes on in the same session after a crash, and says what tools were denied. Nobody is there
+to allow a tool: say what the agent may do by --permission-mode (of Claude Code; for Codex its sandbox mode) and --allowed-tool.
 
 The text of a task is data that somebody else wrote: put -- before it, or it may be taken for an option.
 
@@ -22,7 +29,11 @@ reached or that nobody is logged in, and where CMD ends with exit code 75. A lin
 Ctrl-C waits for the current task to end; a second one, or TERM, ends the task too, and the next start takes it up again.`
 
 interface Options {
-  readonly exec: string
+  readonly exec?: string
+  readonly agent?: string
+  readonly model?: string
+  readonly permissionMode?: string
+  readonly allowedTool?: readonly string[]
   readonly folder?: string
   readonly stdin?: string
   readonly session?: string
@@ -33,7 +44,11 @@ interface Options {
 
 export function define(command: Command, context: CommandContext): void {
   command
-    .requiredOption('--exec <cmd>', 'the command that does a task')
+    .option('--exec <cmd>', 'the command that does a task')
+    .option('--agent <client>', 'the client that does tasks: claude or codex')
+    .option('--model <model>', 'the model of --agent')
+    .option('--permission-mode <mode>', 'what --agent may do without asking')
+    .option('--allowed-tool <tool...>', 'a tool that --agent claude may use without asking; may be given again')
     .option('--folder <dir>', 'where the command runs (default: here)')
     .option('--stdin <form>', 'the task on standard input: json (default), or its text alone: text')
     .option('--session <session>', 'work for this session only, where this host has several')
@@ -41,9 +56,9 @@ export function define(command: Command, context: CommandContext): void {
     .option('--quiet', 'print only what goes wrong')
     .option('--json', 'print events as JSON, one a line')
     .addHelpText('after', EXAMPLES)
-    .action(async ({ exec, folder, stdin, session, once, quiet, json }: Options) => {
+    .action(async ({ folder, stdin, session, once, quiet, json, ...what }: Options) => {
       await becomeProgram(context, 'worker', [
-        `--exec=${exec}`,
+        ...whatWorks(what),
         ...(folder === undefined ? [] : [`--folder=${folder}`]),
         ...(stdin === undefined ? [] : [`--stdin=${stdin}`]),
         ...(session === undefined ? [] : [`--session=${session}`]),
@@ -52,4 +67,17 @@ export function define(command: Command, context: CommandContext): void {
         ...(json === true ? ['--json'] : []),
       ])
     })
+}
+
+/** What does the tasks, as arguments of the worker. */
+function whatWorks({ exec, agent, model, permissionMode, allowedTool = [] }: Options): string[] {
+  if (exec === undefined && agent === undefined)
+    throw new UsageError('missing --exec or --agent', "for example --agent claude, or --exec './do-task'")
+  return [
+    ...(exec === undefined ? [] : [`--exec=${exec}`]),
+    ...(agent === undefined ? [] : [`--agent=${agent}`]),
+    ...(model === undefined ? [] : [`--model=${model}`]),
+    ...(permissionMode === undefined ? [] : [`--permission-mode=${permissionMode}`]),
+    ...allowedTool.map((tool) => `--allowed-tool=${tool}`),
+  ]
 }

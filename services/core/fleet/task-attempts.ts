@@ -129,6 +129,7 @@ const ENDS: Readonly<Record<AttemptEnd, string>> = {
   parked: 'given back: the agent may not work now',
   quick_failure: 'failed within seconds',
   not_now: 'given back: its command says that it cannot be done now',
+  client_died: 'given back: its client ended without a word on it',
   interrupted: 'the worker ended in the middle of it',
   attempts: 'too many attempts',
 }

@@ -60,8 +60,11 @@ export interface Attempt {
 /** Stands for every role, where people name roles. */
 export const ANY_ROLE = 'any'
 
-/** Why a holder gives a task back. `not_now`: its command says so again and again, where other work goes well. */
-export const RETURN_CAUSES = ['sick', 'parked', 'quick_failure', 'not_now'] as const
+/**
+ * Why a holder gives a task back. `not_now`: its command says so again and again, where other work goes well; `client_died`: the
+ * client that did it ended without a word on it.
+ */
+export const RETURN_CAUSES = ['sick', 'parked', 'quick_failure', 'not_now', 'client_died'] as const
 export type ReturnCause = (typeof RETURN_CAUSES)[number]
 
 /** `interrupted`: another life of the same agent came after this one. */

@@ -1,5 +1,6 @@
 import { type ChildProcess, type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import type { Writable } from 'node:stream'
 import type { Clock } from './clock.ts'
 import { childStdio } from './fd-inheritance.ts'
 import { startErrorOf } from './start-error.ts'
@@ -9,6 +10,8 @@ export interface Command {
   readonly argv: readonly [string, ...string[]]
   /** Written to its standard input, which is then closed. */
   readonly input?: string | Uint8Array
+  /** Takes its standard input in place of `input`: whoever talks with it closes that. */
+  readonly onInput?: (input: Writable) => void
   /** Its whole environment. */
   readonly env: Readonly<Record<string, string | undefined>>
   readonly cwd?: string
@@ -85,7 +88,8 @@ export async function runCommand(command: Command, clock: Clock, signal?: AbortS
   }
   command.onStart?.(child.pid)
   child.stdin.on('error', () => undefined) // it may end without reading its input
-  child.stdin.end(command.input ?? '')
+  if (command.onInput === undefined) child.stdin.end(command.input ?? '')
+  else command.onInput(child.stdin)
   const onAbort = (): void => end('aborted')
   if (signal?.aborted === true) onAbort()
   signal?.addEventListener('abort', onAbort, { once: true })

@@ -1,0 +1,29 @@
+import type { Task } from '#fleet/task.ts'
+import { attemptsInWords } from '#fleet/task-attempts.ts'
+
+/**
+ * What a client is told of its task: facts first, then the description as it was given. `isResumed`: its session has begun this task
+ * before. Starts of other agents are named by their sessions.
+ */
+export function taskPrompt(task: Task, isResumed: boolean): string {
+  return `${facts(task, isResumed).join('\n')}\n\n${task.description}\n`
+}
+
+function facts(task: Task, isResumed: boolean): string[] {
+  const { id, epoch, role, priority, createdBy, deadline, attempts } = task
+  const earlier = attempts.filter(({ end }) => end !== null)
+  return [
+    'S2, which keeps the fleet that this agent belongs to, gives these facts:',
+    `- task ${id}, epoch ${epoch}, priority ${priority}${role === null ? '' : `, for the role ${role}`}`,
+    `- given by ${createdBy ?? 'a person at the command line of S2'}`,
+    ...(deadline === null ? [] : [`- its deadline is ${new Date(deadline).toISOString()}`]),
+    ...(isResumed
+      ? ['- this session began the task before and was interrupted: some of it may be done, here or by another agent']
+      : []),
+    ...(earlier.length === 0 || isResumed ? [] : ['- it was begun before, so that some of it may be done already:']),
+    ...(isResumed ? [] : attemptsInWords({ attempts: earlier }, (session) => session).map((line) => `  ${line}`)),
+    '- nobody is there to answer questions; the last message of this turn is kept as the result of the task',
+    '',
+    isResumed ? 'The description of the task, once more:' : 'The description of the task, as it was given:',
+  ]
+}

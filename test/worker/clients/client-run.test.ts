@@ -1,0 +1,162 @@
+import assert from 'node:assert/strict'
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import type { DrivenClient } from '#agents/agent-options.ts'
+import type { Task } from '#fleet/task.ts'
+import { systemClock } from '#runtime/clock.ts'
+import { clientDriver } from '../../../services/worker/clients/client-driver-of.ts'
+import { clientStarter } from '../../../services/worker/clients/client-run.ts'
+import { TaskSessions } from '../../../services/worker/clients/task-sessions.ts'
+import type { RunningCommand } from '../../../services/worker/running-command.ts'
+import { isOver } from '../../process-state.ts'
+import { aTask } from '../../tasks.ts'
+import { until } from '../../until.ts'
+import { OPTIONS, recorded } from './talks.ts'
+
+const top = mkdtempSync(join(tmpdir(), 's2-clients-'))
+after(() => rmSync(top, { recursive: true, force: true }))
+const FAKE = fileURLToPath(new URL('fake-client.ts', import.meta.url))
+
+interface Noted {
+  readonly start?: readonly string[]
+  readonly task?: string
+  readonly text?: string
+  readonly pid?: number
+  readonly heard?: { readonly message?: { readonly content: string }; readonly method?: string; readonly type?: string }
+}
+
+/** A host with a client that says what was recorded, one talk a start. */
+class Host {
+  readonly folder = mkdtempSync(join(top, 'host-'))
+  readonly shown: string[] = []
+  readonly troubles: unknown[] = []
+  readonly #client: DrivenClient
+
+  constructor(client: DrivenClient, ...talks: readonly string[]) {
+    this.#client = client
+    const bin = join(this.folder, 'bin')
+    mkdirSync(bin)
+    writeFileSync(join(this.folder, 'plan'), talks.join('\n'))
+    const [node, plan, log] = [process.execPath, join(this.folder, 'plan'), this.#log]
+    writeFileSync(join(bin, client), `#!/bin/sh\nexec '${node}' '${FAKE}' ${client} '${plan}' '${log}' "$@"\n`)
+    chmodSync(join(bin, client), 0o755)
+  }
+
+  get #log(): string {
+    return join(this.folder, 'log')
+  }
+
+  get noted(): Noted[] {
+    if (!existsSync(this.#log)) return []
+    const lines = readFileSync(this.#log, 'utf8').trim().split('\n')
+    return lines.map((line) => JSON.parse(line) as Noted)
+  }
+
+  get starts(): (readonly string[])[] {
+    return this.noted.flatMap(({ start }) => (start === undefined ? [] : [start]))
+  }
+
+  get heard(): NonNullable<Noted['heard']>[] {
+    return this.noted.flatMap(({ heard }) => (heard === undefined ? [] : [heard]))
+  }
+
+  begin(task: Partial<Task> = {}): RunningCommand {
+    const start = clientStarter({
+      driver: clientDriver({ client: this.#client, ...OPTIONS }, 'UTC'),
+      env: { PATH: `${join(this.folder, 'bin')}:/usr/bin:/bin` },
+      folder: this.folder,
+      clock: systemClock,
+      sessions: new TaskSessions(join(this.folder, 'state'), this.#client),
+      onTrouble: (error) => void this.troubles.push(error),
+    })
+    return start(aTask({ description: '--settings={"x":1}', ...task }), (line) => void this.shown.push(line))
+  }
+}
+
+test('a task is told by standard input alone: facts first, then its text, which is in no argument and no environment', async () => {
+  const host = new Host('claude', 'claude-success')
+  const end = await host.begin({ id: 't-7', epoch: 3, role: 'tests' }).ended
+  assert.deepEqual(end, { exitCode: 0, signal: null, tail: 'answer 11', client: 'answered' })
+  const [begun] = host.noted
+  assert.deepEqual([begun?.task, begun?.text], ['t-7', undefined])
+  assert.ok(!JSON.stringify(host.starts).includes('settings'))
+  const content = host.heard[0]?.message?.content ?? ''
+  assert.match(
+    content,
+    /task t-7, epoch 3, priority P1, for the role tests[\s\S]*as it was given:\n\n--settings=\{"x":1\}\n$/,
+  )
+  assert.deepEqual(host.shown, ['answer 11'])
+})
+
+for (const client of ['claude', 'codex'] as const) {
+  test(`a ${client} that is killed in its turn is told, and goes on in its session at the next start`, async () => {
+    const host = new Host(client, `${client}-interrupted:3`, `${client}-success`, `${client}-success`)
+    const end = await host.begin().ended
+    assert.deepEqual([end.client, end.signal], ['died', 'SIGKILL'])
+    assert.match(end.tail, /the client ended without a result: it was ended by SIGKILL\n$/)
+    const again = await host.begin({ epoch: 2 }).ended
+    assert.equal(again.client, 'answered')
+    const session = /"(?:session_id|threadId)": "([^"]+)"/.exec(recorded(`${client}-interrupted`).join('\n'))?.[1]
+    if (client === 'claude') assert.ok(host.starts[1]?.includes(`--resume=${session}`), String(host.starts[1]))
+    else assert.ok(host.heard.some(({ method }) => method === 'thread/resume'))
+    await host.begin({ epoch: 3 }).ended
+    const isResumed = JSON.stringify([host.starts[2], host.heard.slice(-3)]).includes('resume')
+    assert.equal(isResumed, false, 'what has ended is not gone on with')
+  })
+}
+
+test('a session that is gone is begun anew within the same attempt', async () => {
+  const host = new Host('claude', 'claude-interrupted:2', 'claude-no-session', 'claude-success')
+  await host.begin().ended
+  const end = await host.begin().ended
+  assert.deepEqual([end.exitCode, host.starts.length], [0, 3])
+  assert.ok(!host.starts[2]?.join(' ').includes('--resume'))
+})
+
+test('a turn that has to end is interrupted, so that its session is whole, and is gone on with later', async () => {
+  const host = new Host('claude', 'claude-interrupted', 'claude-success')
+  const running = host.begin()
+  await until('it works', () => host.shown.length > 0)
+  running.stop(30_000)
+  await running.ended
+  assert.ok(host.heard.some(({ type }) => type === 'control_request'))
+  await host.begin().ended
+  assert.ok(host.starts[1]?.join(' ').includes('--resume='))
+})
+
+test('a client that does not listen is ended within the time that there is', async () => {
+  const host = new Host('claude', 'claude-success:1:still')
+  const running = host.begin()
+  await until('it is there', () => host.noted.length > 1)
+  const pid = host.noted[0]?.pid ?? 0
+  const began = systemClock.now()
+  running.stop(600)
+  await running.ended
+  assert.ok(systemClock.now() - began < 5_000)
+  await until('it is gone', () => isOver(pid))
+})
+
+test('what is not the task’s fault is one of the place', async () => {
+  const host = new Host('claude', 'claude-usage-limit')
+  const { client } = await host.begin().ended
+  const why = "claude: You've hit your 5-hour limit · resets 3:52pm (UTC)"
+  assert.deepEqual(client, { state: 'parked', why, until: 1796053975000 })
+})
+
+test('a stream that is silent is no work, though its process lives', async () => {
+  const host = new Host('claude', 'claude-success:1:still')
+  const running = host.begin()
+  await until('it is there', () => host.noted.length > 1)
+  assert.equal(await running.hasWorked?.(), false)
+  running.stop(0)
+  await running.ended
+})
+
+test('a client that is not installed is a fault of the place', async () => {
+  const host = new Host('claude', 'claude-success')
+  rmSync(join(host.folder, 'bin', 'claude'))
+  await assert.rejects(host.begin().ended, { name: 'StartError', code: 'no_program' })
+})
