@@ -1,4 +1,4 @@
-import { retryTimeIn } from '../retry-time.ts'
+import { retryTimeIn } from '#agents/retry-time.ts'
 import type { ClientEnding } from './client-driver.ts'
 import { field, numberOf, textOf } from './said.ts'
 
