@@ -49,7 +49,16 @@ const COMMANDS: readonly Entry[] = [
     load: () => import('./commands/send.ts'),
   },
   { name: 'check', about: 'read the messages that came to this host', load: () => import('./commands/check.ts') },
-  { name: 'task', about: 'add, list, show and cancel tasks', load: () => import('./commands/task.ts') },
+  {
+    name: 'task',
+    about: 'add, list, show and cancel tasks; take and end them by hand',
+    load: () => import('./commands/task.ts'),
+  },
+  {
+    name: 'mcp',
+    about: 'be the MCP server of an agent: the tools of the fleet, over standard input and output',
+    load: () => import('./commands/mcp.ts'),
+  },
   { name: 'work', about: 'be an agent: run a command for each task', load: () => import('./commands/work.ts') },
   {
     name: 'hooks',
@@ -137,6 +146,11 @@ export async function s2(argv: readonly string[], context: CommandContext): Prom
   // A client waits for each of its hooks.
   if (argv[0] === 'hook' && !asksForHelp(argv)) return await (await import('./hook.ts')).runHook(argv.slice(1), context)
   try {
+    if (argv.length === 1 && argv[0] === 'mcp') {
+      // A client waits for it at the start of each of its sessions.
+      await (await import('./serve-mcp.ts')).serveMcp(context, null)
+      return EXIT.done
+    }
     const program = await programFor(argv, context, json)
     await program.parseAsync(isHelpOnNothing(argv) ? argv.slice(1) : argv, { from: 'user' })
     return EXIT.done

@@ -1,5 +1,6 @@
 import { InvalidArgumentError } from 'commander'
 import { oneLine } from '#console/terminal-text.ts'
+import { parseSession, type SessionId, sessionId } from '#fleet/session-id.ts'
 import { parseDuration } from '#runtime/duration.ts'
 import { SETTINGS } from '#runtime/settings.ts'
 
@@ -64,4 +65,21 @@ export function count(text: string): number {
   const value = wholeNumber(text)
   if (value < 1) throw new InvalidArgumentError('It must be at least 1.')
   return value
+}
+
+/** A whole number from 0 to 100. */
+export function percent(text: string): number {
+  const value = wholeNumber(text)
+  if (value > 100) throw new InvalidArgumentError('It must be at most 100.')
+  return value
+}
+
+/** A session, as conversation/side. */
+export function session(text: string): SessionId {
+  try {
+    const { conversation, side } = parseSession(text)
+    return sessionId(conversation, side)
+  } catch {
+    throw new InvalidArgumentError('It must be written as conversation/side, for example conv_0123456789abcdef/b.')
+  }
 }

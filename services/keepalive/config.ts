@@ -3,6 +3,8 @@ import type { LifeConfig } from '#runtime/run.ts'
 import type { SessionManagerConfig } from './session-manager.ts'
 
 export interface Config extends LifeConfig, SessionManagerConfig {
+  /** How long a task stays with an agent that does not renew it. */
+  readonly leaseMs: number
   /** Whether plain http may leave this machine. */
   readonly allowsPlain: boolean
 }
@@ -17,6 +19,7 @@ export function readConfig(env: Env): Config {
     'S2_BEAT',
     'S2_BEAT_POLLING',
     'S2_POLL',
+    'S2_LEASE',
     'S2_ALLOW_PLAIN_HTTP',
   ])
   return Object.freeze({
@@ -28,6 +31,7 @@ export function readConfig(env: Env): Config {
     beatMs: values.S2_BEAT,
     beatPollingMs: Math.max(values.S2_BEAT, values.S2_BEAT_POLLING),
     pollMs: values.S2_POLL,
+    leaseMs: values.S2_LEASE,
     allowsPlain: values.S2_ALLOW_PLAIN_HTTP,
   })
 }

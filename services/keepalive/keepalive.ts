@@ -7,12 +7,14 @@ import type { Life, Program } from '#runtime/run.ts'
 import { ensureFolder } from '#spool/atomic-files.ts'
 import { hintCredentials } from '#spool/credential-hint.ts'
 import { credentialsFolder, noteRenewal, readCredentials } from '#spool/credentials.ts'
+import { HeldTasks } from '#spool/held-tasks.ts'
 import { Inbox } from '#spool/inbox.ts'
 import { Outbox } from '#spool/outbox.ts'
 import { publishPlace } from '#spool/place.ts'
 import { openRemoteStore } from '#store/remote/remote.ts'
 import { type Config, readConfig } from './config.ts'
 import { followClients } from './follow-clients.ts'
+import type { HeldByHand } from './held-task-renewal.ts'
 import { SessionManager, type SessionManagerConfig, type SessionManagerParts, type Spool } from './session-manager.ts'
 
 /** However short the beat, a bridge that is silent only for a moment keeps its sockets: else all hosts would connect again at once. */
@@ -30,7 +32,8 @@ export const program: Program<Config> = {
 async function start(config: Config, life: Life): Promise<void> {
   runLean()
   // Only a folder that exists can be watched from the start; where one cannot be made, the first look into it says why.
-  for (const folder of Object.values(foldersOf(config.state)).flat()) await ensureFolder(folder).catch(() => undefined)
+  const folders = [...Object.values(foldersOf(config.state)).flat(), new HeldTasks(config.state).folder]
+  for (const folder of folders) await ensureFolder(folder).catch(() => undefined)
   const place = await publishPlace(config.state).catch((error: unknown) => {
     life.log.warn('place unknown: a copy of this host could not be told from it', { error })
     return undefined
@@ -58,10 +61,11 @@ async function runSessions(
 }
 
 function partsOf(
-  { state, beatMs, allowsPlain }: Config,
+  { state, beatMs, leaseMs, allowsPlain }: Config,
   place: string | undefined,
-  { clock, chance, log, health, round }: Life,
+  life: Life,
 ): SessionManagerParts {
+  const { clock, chance, log, health, round } = life
   const onFault = (fault: string): void => log.warn('spool file set aside', { fault })
   const inbox = new Inbox(state, onFault)
   const outbox = new Outbox(state, onFault)
@@ -76,6 +80,7 @@ function partsOf(
       ),
     inbox,
     outbox,
+    held: heldByHand(state, leaseMs, life),
     credentials: {
       read: () => readCredentials(state),
       noteRenewal: (session, expiresAt) => noteRenewal(state, session, expiresAt),
@@ -95,6 +100,16 @@ function partsOf(
       }
       return watches
     },
+  }
+}
+
+function heldByHand(state: string, leaseMs: number, { clock, log }: Life): HeldByHand {
+  const files = new HeldTasks(state)
+  return {
+    files,
+    leaseMs,
+    signsOf: () => 0,
+    hear: (heard) => watchFolder(files.folder, { onEvents: heard, onDoubt: heard }, { clock, log }),
   }
 }
 

@@ -10,6 +10,7 @@ import type { RemoteStore } from '#store/remote/remote.ts'
 import { ActiveCredentials } from './active-credentials.ts'
 import { tryCredential } from './credential-trial.ts'
 import { folderLoop } from './folder-loop.ts'
+import { type HeldByHand, HeldTaskRenewal } from './held-task-renewal.ts'
 import { InboxScan } from './inbox-scan.ts'
 import { type KeepaliveMetrics, keepaliveMetrics } from './keepalive-metrics.ts'
 import { OutboxScan } from './outbox-scan.ts'
@@ -38,6 +39,8 @@ export interface SessionManagerParts {
   readonly inbox: InboxPort
   readonly outbox: OutboxPort
   readonly credentials: CredentialsPort
+  /** The tasks that agents hold by hand. Left out: none are. */
+  readonly held?: HeldByHand
   /** The id of this run of the program; no other run has it. */
   readonly incarnation: string
   /** Where it runs (`spool/place.ts`). Left out: the bridge does not tell it from a copy of this host. */
@@ -82,6 +85,7 @@ export class SessionManager implements AsyncDisposable {
   readonly #ending = new AbortController()
   readonly #watches = new DisposableStack()
   readonly #loops: Readonly<Record<Spool, RetryLoop>>
+  readonly #held: HeldTaskRenewal | null
   /** Sessions and connections that were closed and still finish a request. */
   readonly #closing = new Set<Promise<void>>()
 
@@ -111,6 +115,7 @@ export class SessionManager implements AsyncDisposable {
       outbox: this.#loop('outbox', this.#ending.signal, () => this.#lookIntoOutbox()),
       credentials: this.#loop('credentials', this.#receiving.signal, () => this.#lookIntoCredentials()),
     }
+    this.#held = parts.held === undefined ? null : this.#renewHeld(parts.held)
   }
 
   /** The sessions in force. */
@@ -137,7 +142,7 @@ export class SessionManager implements AsyncDisposable {
     this.#ending.abort()
     this.#watches.dispose()
     for (const session of [...this.#sessions.keys()]) this.#leave(session)
-    await Promise.all(Object.values(this.#loops).map(({ done }) => done))
+    await Promise.all([this.#held?.done, ...Object.values(this.#loops).map(({ done }) => done)])
     await Promise.all(this.#closing)
   }
 
@@ -156,6 +161,30 @@ export class SessionManager implements AsyncDisposable {
     const watch = hear?.(spool, () => loop.nudge())
     if (watch !== undefined) this.#watches.use(watch)
     return loop
+  }
+
+  #renewHeld(held: HeldByHand): HeldTaskRenewal {
+    const { clock, chance, log, place } = this.#parts
+    const renewal = new HeldTaskRenewal({
+      ...held,
+      clock,
+      chance,
+      log,
+      place,
+      troubles: this.#troubles,
+      signal: this.#receiving.signal,
+      storeOf: (session) => this.#storeOf(session),
+    })
+    const watch = held.hear?.(() => renewal.nudge())
+    if (watch !== undefined) this.#watches.use(watch)
+    return renewal
+  }
+
+  /** The store that hears a session from this host; null while none does. */
+  #storeOf(id: SessionId): RemoteStore | null {
+    const session = this.#sessions.get(id)
+    if (session === undefined || !session.maySpeak) return null
+    return this.#connections.get(session.bridgeUrl)?.store ?? null
   }
 
   async #lookIntoCredentials(): Promise<number> {

@@ -5,8 +5,8 @@ import { type SessionId, sideOf } from '#fleet/session-id.ts'
 import { KnownTroubles } from '#runtime/trouble-log.ts'
 import { credentialsFolder, readCredentials } from '#spool/credentials.ts'
 import { readPlace } from '#spool/place.ts'
+import { SessionLocks } from '#spool/session-lock.ts'
 import type { Store } from '#store/store.ts'
-import { SessionLocks } from './session-lock.ts'
 import type { WorkerSession } from './worker-session.ts'
 
 /** The workers' sessions with credentials on this host; they may come, change and go while the worker runs. */

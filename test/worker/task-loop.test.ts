@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { S2Error } from '../../services/core/fleet/errors.ts'
 import { sessionId } from '../../services/core/fleet/session-id.ts'
-import { SessionLocks } from '../../services/worker/session-lock.ts'
+import { SessionLocks } from '#spool/session-lock.ts'
 import { settle } from '../manual-clock.ts'
 import { away, Bench, bench, LEASE_MS } from './loop-bench.ts'
 

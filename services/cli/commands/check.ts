@@ -1,10 +1,11 @@
 import type { Command } from 'commander'
 import type { CommandContext } from '#console/context.ts'
 import { stateFolder } from '#console/state-folder.ts'
-import { isKeepaliveThere, terseLog } from '#console/store-access.ts'
+import { terseLog } from '#console/store-access.ts'
 import { ago, indented, oneLine } from '#console/terminal-text.ts'
 import type { StoredMessage } from '#fleet/message.ts'
 import { watchFolder } from '#runtime/folder-watch.ts'
+import { isKeepaliveThere } from '#runtime/program-presence.ts'
 import { Inbox } from '#spool/inbox.ts'
 import { count, duration } from '../option-parsers.ts'
 

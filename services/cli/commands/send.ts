@@ -1,18 +1,14 @@
 import { randomBytes } from 'node:crypto'
-import { existsSync } from 'node:fs'
-import { dirname } from 'node:path'
 import type { Command } from 'commander'
 import type { CommandContext } from '#console/context.ts'
 import { UnavailableError, UsageError } from '#console/failure.ts'
 import { stateFolder } from '#console/state-folder.ts'
-import { isKeepaliveThere, mayLookInto, reachFleet } from '#console/store-access.ts'
+import { reachFleet } from '#console/store-access.ts'
 import { ago } from '#console/terminal-text.ts'
-import { S2Error } from '#fleet/errors.ts'
 import { checkDraft, type MessageDraft, TEXT_MAX } from '#fleet/message.ts'
 import { partnerOf, type SessionId } from '#fleet/session-id.ts'
-import { Pauses } from '#runtime/backoff.ts'
-import { LATE, waitAtMost } from '#runtime/bounded-wait.ts'
-import { askHealth, healthSocket } from '#runtime/health-client.ts'
+import { putAndWait, whyNotCarried } from '#member/host-outbox.ts'
+import { isKeepaliveThere } from '#runtime/program-presence.ts'
 import { readCredentials } from '#spool/credentials.ts'
 import { Outbox } from '#spool/outbox.ts'
 import type { Store } from '#store/store.ts'
@@ -175,7 +171,6 @@ async function straight(
   await askOnce(context, parts, ask, (sent) => say(context, sent, options))
 }
 
-const CARRY = { firstMs: 20, mostMs: 500, leastMs: 20 }
 const WAIT_MS = 3_600_000
 /** How long a message with a key is waited for, because the bridge refuses a key that was used for another message. */
 const KEY_MS = 2_000
@@ -188,50 +183,20 @@ async function throughOutbox(
   options: Options,
 ): Promise<Sent> {
   const { clock, chance } = context
-  const outbox = new Outbox(state)
   const { from, to } = route
   const given = options.key === undefined ? {} : { key: options.key }
-  const name = await outbox.put(
-    to === null ? { kind: 'send', from, draft, ...given } : { kind: 'post', from, to, draft, ...given },
-  )
-  const key = options.key ?? name
-  const sent = { from, to: whomInWords(route), id: null, name, key, cameAt: null, why: null }
+  const item =
+    to === null
+      ? ({ kind: 'send', from, draft, ...given } as const)
+      : ({ kind: 'post', from, to, draft, ...given } as const)
   const patienceMs = options.waitFor ?? (options.wait === true ? WAIT_MS : options.key === undefined ? 0 : KEY_MS)
-  const began = clock.now()
-  const pauses = new Pauses(CARRY, chance)
-  while (clock.now() - began < patienceMs) {
-    const outcome = await outbox.outcome(name)
-    if (outcome === 'carried') return { ...sent, state: 'carried' }
-    if (outcome === 'unknown') {
-      throw new S2Error('unknown_outcome', 'the message left the outbox, and nothing says whether the bridge has it', {
-        next: `send it again with --key ${key}: a message that came is not sent twice`,
-      })
-    }
-    if (outcome !== 'waiting') {
-      throw new S2Error(outcome.code, `the bridge did not take the message: ${outcome.message}`, {
-        ...(outcome.next === null ? {} : { next: outcome.next }),
-      })
-    }
-    await pauses.wait(clock)
-  }
-  const waiting: Sent = { ...sent, state: 'waiting', why: await whyNotCarried(context, state, from) }
+  const { state: come, name } = await putAndWait(new Outbox(state), item, { clock, chance, patienceMs })
+  const sent = { from, to: whomInWords(route), id: null, name, key: options.key ?? name, cameAt: null, why: null }
+  if (come === 'carried') return { ...sent, state: come }
+  const waiting: Sent = { ...sent, state: 'waiting', why: await whyNotCarried(clock, state, from) }
   if (options.wait === undefined && options.waitFor === undefined) return waiting
   throw new UnavailableError(
     inWords(waiting, clock.wall()),
     'nothing is to be sent again: it leaves the outbox as soon as it can',
   )
 }
-
-/** Why keepalive does not carry what is put into the outbox just now; null where it does, as far as it says itself. */
-async function whyNotCarried({ clock }: CommandContext, state: string, from: SessionId): Promise<string | null> {
-  const socket = healthSocket(state, 'keepalive')
-  if (!mayLookInto(dirname(socket))) return 'keepalive is to carry it; whether it runs cannot be seen from here'
-  const asked = await waitAtMost(askHealth('keepalive', { path: socket }, clock), HEALTH_MS, clock)
-  if (asked === LATE || (asked.state === 'away' && existsSync(socket)))
-    return 'keepalive, which is to carry it, does not answer just now'
-  if (asked.state === 'away') return 'no s2-keepalive runs on this host: nothing carries it until one does'
-  const trouble = Object.entries(asked.troubles).find(([topic]) => topic.startsWith('bridge ') || topic.includes(from))
-  return trouble === undefined ? null : `keepalive cannot carry it now: ${trouble[1]}`
-}
-
-const HEALTH_MS = 1_000

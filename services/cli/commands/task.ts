@@ -30,6 +30,7 @@ import { closest } from '#runtime/read-settings.ts'
 import type { LateReport, Store } from '#store/store.ts'
 import { askOnce, cameEarlier, type KeptRequest } from '../kept-requests.ts'
 import { count, role, someTime } from '../option-parsers.ts'
+import { defineWorkByHand } from '../work-by-hand.ts'
 
 const EXAMPLES = `
 Examples:
@@ -41,6 +42,8 @@ Examples:
   s2 task list --state failed
   s2 task show review-x
   s2 task cancel review-x
+  s2 task take                             an agent takes one of its own, to do it by hand
+  s2 task done review-x --result 'merged'
 
 A task goes to an agent of its role; --or names others that may do it as well, and --role any lets every agent do it. The same task
 with the same id is added once: where nobody knows whether a task was added, say the same command again within an hour.`
@@ -48,6 +51,7 @@ with the same id is added once: where nobody knows whether a task was added, say
 export function define(command: Command, context: CommandContext): void {
   command.addHelpText('after', EXAMPLES)
   defineAdd(command.command('add').description('add a task'), context)
+  defineWorkByHand(command, context)
   command
     .command('list')
     .description('list tasks; by default the open ones')

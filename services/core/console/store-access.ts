@@ -1,12 +1,10 @@
-import { accessSync, constants, existsSync } from 'node:fs'
-import { createConnection } from 'node:net'
-import { dirname, join } from 'node:path'
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
 import { authorityAt, type Credential, pinAt } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { redact } from '#fleet/redact.ts'
-import { healthSocket } from '#runtime/health-client.ts'
 import type { Log } from '#runtime/log.ts'
-import { socketPath } from '#runtime/long-socket-path.ts'
+import { isSocketAnswered } from '#runtime/program-presence.ts'
 import { readSettings } from '#runtime/read-settings.ts'
 import { credentialsFolder, readCredentials } from '#spool/credentials.ts'
 import { servedStore } from '#spool/served-store.ts'
@@ -103,39 +101,6 @@ function demandDatabase(url: string): void {
   if (path === null || existsSync(path)) return
   throw new S2Error('not_found', `there is no database ${path}`, {
     next: 'look at S2_STORE; the bridge makes the database that it names, when it starts',
-  })
-}
-
-/**
- * Whether keepalive serves a state folder, as far as this user can know: an agent with a user of its own may not look into the
- * folder of the sockets, and trusts that what it puts into the outbox is carried.
- */
-export async function isKeepaliveThere(state: string): Promise<boolean> {
-  const socket = healthSocket(state, 'keepalive')
-  return !mayLookInto(dirname(socket)) || (await isSocketAnswered(socket))
-}
-
-/** Whether this user may look into a folder, as far as there is one. */
-export function mayLookInto(folder: string): boolean {
-  try {
-    accessSync(folder, constants.X_OK)
-    return true
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== 'EACCES'
-  }
-}
-
-/** Whether a program listens on a unix socket. */
-export async function isSocketAnswered(path: string): Promise<boolean> {
-  if (!existsSync(path)) return false
-  using short = socketPath(path)
-  return await new Promise((resolve) => {
-    const socket = createConnection(short.path)
-    socket.once('connect', () => {
-      socket.destroy()
-      resolve(true)
-    })
-    socket.once('error', () => resolve(false))
   })
 }
 

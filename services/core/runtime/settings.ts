@@ -262,7 +262,7 @@ export const SETTINGS = {
   S2_LEASE: {
     about:
       'How long a task stays with an agent that does not renew it. Workers must not have a longer one than the watchdog.',
-    programs: ['watchdog', 'worker'],
+    programs: ['keepalive', 'watchdog', 'worker'],
     fallback: '60s',
     example: '5m',
     parse: durationBetween(500, 86_400_000),

@@ -179,11 +179,15 @@ export class Inbox {
     const taken: StoredMessage[] = []
     for (const id of await this.list('new')) {
       if (taken.length >= limit) break
-      if (!(await this.#move(id, 'new', 'cur'))) continue
-      const message = await this.#readOrSetAside('cur', id)
+      const message = await this.takeOne(id)
       if (message !== null) taken.push(message)
     }
     return taken
+  }
+
+  /** Hands one message to the agent; null where another took it first, or it is no message. */
+  async takeOne(id: number): Promise<StoredMessage | null> {
+    return (await this.#move(id, 'new', 'cur')) ? await this.#readOrSetAside('cur', id) : null
   }
 
   /** Acks messages: they are received, and come again to nobody. Answers those that were here to be acked. */

@@ -21,7 +21,7 @@ function as(uid: number, lines: string): string {
     import { Inbox } from '${process.cwd()}/services/core/spool/inbox.ts'
     import { Outbox } from '${process.cwd()}/services/core/spool/outbox.ts'
     import { publishCredential, readCredentials } from '${process.cwd()}/services/core/spool/credentials.ts'
-    import { SessionLocks } from '${process.cwd()}/services/worker/session-lock.ts'
+    import { SessionLocks } from '${process.cwd()}/services/core/spool/session-lock.ts'
     import { credential, letter, READER } from '${process.cwd()}/test/core/spool/sample.ts'
     process.umask(0o077)
     process.setgroups([${GROUP}]); process.setgid(${uid}); process.setuid(${uid})

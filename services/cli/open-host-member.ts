@@ -1,0 +1,76 @@
+import type { CommandContext } from '#console/context.ts'
+import { stateFolder } from '#console/state-folder.ts'
+import { openSessions, reachAdministration } from '#console/store-access.ts'
+import type { Credential } from '#fleet/credential.ts'
+import { S2Error } from '#fleet/errors.ts'
+import type { SessionId } from '#fleet/session-id.ts'
+import { findCaller, type WithoutClient } from '#member/caller.ts'
+import { HostMember } from '#member/host-member.ts'
+import { readCredentials } from '#spool/credentials.ts'
+import type { Store } from '#store/store.ts'
+
+export interface HostMemberOptions {
+  /** The session that calls mean which name none; null: the host's only one. */
+  readonly session: SessionId | null
+  readonly without: WithoutClient
+}
+
+/** The member that speaks for this host's agent. What it opens is closed with `opened`. */
+export function openHostMember(
+  context: CommandContext,
+  { session, without }: HostMemberOptions,
+  opened: AsyncDisposableStack,
+): HostMember {
+  const state = stateFolder(context)
+  const { clock, chance } = context
+  const stores = new HostStores(context, state, opened)
+  const callerAt = (place: string | undefined) => findCaller(state, process.ppid, without, place)
+  return new HostMember({
+    state,
+    session: session ?? callerAt(undefined).session,
+    clock,
+    chance,
+    store: () => stores.sessions(),
+    administration: () => stores.administration(),
+    caller: callerAt,
+    onFault: (fault) => context.tell(`s2: ${fault}\n`),
+  })
+}
+
+/** The ways to the fleet's store from this host, each opened once. Credentials are read again as they change. */
+class HostStores {
+  readonly #context: CommandContext
+  readonly #state: string
+  readonly #opened: AsyncDisposableStack
+  #credentials: readonly Credential[] = []
+  readonly #byUrl = new Map<string, Promise<Store>>()
+
+  constructor(context: CommandContext, state: string, opened: AsyncDisposableStack) {
+    this.#context = context
+    this.#state = state
+    this.#opened = opened
+  }
+
+  /** Throws `unauthenticated` where this host has no credential. */
+  async sessions(): Promise<Store> {
+    const { credentials } = await readCredentials(this.#state)
+    this.#credentials = credentials.toSorted((one, other) => other.createdAt - one.createdAt)
+    const [newest] = this.#credentials
+    if (newest === undefined) {
+      throw new S2Error('unauthenticated', 'this host has no credential of the fleet', {
+        next: 'a person joins it by `s2 worker join`',
+      })
+    }
+    const known = this.#byUrl.get(newest.bridgeUrl)
+    if (known !== undefined) return await known
+    const opening = openSessions(newest.bridgeUrl, () => this.#credentials, this.#context).then((store) =>
+      this.#opened.use(store),
+    )
+    this.#byUrl.set(newest.bridgeUrl, opening)
+    return await opening
+  }
+
+  async administration(): Promise<Store> {
+    return this.#opened.use(await reachAdministration(this.#context)).store
+  }
+}

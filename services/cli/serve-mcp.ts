@@ -1,0 +1,37 @@
+import type { CommandContext } from '#console/context.ts'
+import { parseSession, type SessionId } from '#fleet/session-id.ts'
+import { McpServer } from '#mcp/mcp-server.ts'
+import { serveStdio } from '#mcp/stdio.ts'
+import { callTool, INSTRUCTIONS, SHOWN_TOOLS } from '#mcp/tools.ts'
+import type { Member } from '#member/member.ts'
+import { VERSION } from '#runtime/version.ts'
+
+/**
+ * Serves the client that started this program, until its input ends. All that a call needs is loaded by the first one: a client
+ * starts a server for each of its sessions, and most sessions look at the list of tools and call none.
+ */
+export async function serveMcp(context: CommandContext, session: string | null): Promise<void> {
+  if (session !== null) parseSession(session)
+  await using opened = new AsyncDisposableStack()
+  let member: Promise<Member> | null = null
+  const open = (): Promise<Member> => {
+    member ??= openMember(context, session as SessionId | null, opened)
+    return member
+  }
+  const server = new McpServer({
+    version: VERSION,
+    instructions: INSTRUCTIONS,
+    tools: SHOWN_TOOLS,
+    call: (name, input) => callTool(open, name, input),
+  })
+  await serveStdio(server, process.stdin, (line) => context.print(line), context.clock)
+}
+
+async function openMember(
+  context: CommandContext,
+  session: SessionId | null,
+  opened: AsyncDisposableStack,
+): Promise<Member> {
+  const { openHostMember } = await import('./open-host-member.ts')
+  return openHostMember(context, { session, without: 'parent' }, opened)
+}

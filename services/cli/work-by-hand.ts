@@ -1,0 +1,112 @@
+import type { Command } from 'commander'
+import type { CommandContext } from '#console/context.ts'
+import { indented, oneLine } from '#console/terminal-text.ts'
+import { conversationOf, type SessionId, sideOf } from '#fleet/session-id.ts'
+import { PROGRESS_MAX, TAIL_MAX } from '#fleet/task.ts'
+import type { HostMember } from '#member/host-member.ts'
+import { ANY_SPEAKER, type ReportedTask, type Speaker, type TakenTask } from '#member/member.ts'
+import { percent, session as sessionOption } from './option-parsers.ts'
+
+interface Options {
+  readonly session?: SessionId
+  readonly percent?: number
+  readonly note?: string
+  readonly checkpoint?: string
+  readonly result?: string
+  readonly why?: string
+  readonly json?: true
+}
+
+/** The commands by which an agent with a shell takes a task, says how far it is, and ends it. */
+export function defineWorkByHand(command: Command, context: CommandContext): void {
+  common(
+    command.command('take [id]').description('take a task that is assigned to this host’s agent, to do it by hand'),
+  )
+    .addHelpText('after', '\nThe same task is given again until it ends by `s2 task done` or `s2 task fail`.')
+    .action(async (id: string | undefined, options: Options) => await take(context, id ?? null, options))
+  common(command.command('progress <id>').description('say how far a taken task has come'))
+    .option('--percent <n>', 'how much of it is done, 0 to 100', percent)
+    .option('--note <text>', 'one line for people')
+    .option('--checkpoint <text>', 'what another agent would need to go on; - reads it from standard input')
+    .action(async (id: string, options: Options) => await progress(context, id, options))
+  common(command.command('done <id>').description('end a taken task: it is done'))
+    .option('--result <text>', 'what was done, and where it lies; - reads it from standard input')
+    .action(async (id: string, options: Options) => await end(context, id, 'completed', options.result ?? '', options))
+  common(command.command('fail <id>').description('end a taken task that cannot be done'))
+    .requiredOption('--why <text>', 'why; - reads it from standard input')
+    .action(async (id: string, options: Options) => await end(context, id, 'failed', options.why ?? '', options))
+}
+
+function common(command: Command): Command {
+  return command
+    .option('--session <session>', 'the session to work for, where this host has several', sessionOption)
+    .option('--json', 'print JSON')
+}
+
+/** Opens the member of this host, and tells at the end what it must hear, on standard error. */
+async function asMember<T>(context: CommandContext, act: (member: HostMember) => Promise<T>): Promise<T> {
+  const { openHostMember } = await import('./open-host-member.ts')
+  await using opened = new AsyncDisposableStack()
+  const member = openHostMember(context, { session: null, without: 'host' }, opened)
+  try {
+    return await act(member)
+  } finally {
+    for (const notice of await member.notices()) context.tell(`s2: ${oneLine(notice)}\n`)
+  }
+}
+
+function speakerOf({ session }: Options): Speaker {
+  return session === undefined
+    ? ANY_SPEAKER
+    : { conversation: conversationOf(session), side: sideOf(session), token: null }
+}
+
+async function take(context: CommandContext, id: string | null, options: Options): Promise<void> {
+  const taken = await asMember(context, (member) => member.take(speakerOf(options), id))
+  const words = taken === null ? 'no task waits for this host’s agent\n' : inWords(taken)
+  context.print(options.json === true ? `${JSON.stringify(taken)}\n` : words)
+}
+
+function inWords({ task, renewal }: TakenTask): string {
+  const { id, priority, epoch, description } = task
+  return [
+    `── task ${id} · ${priority} · epoch ${epoch} · ${renewal}`,
+    indented(description),
+    `── when it is done: s2 task done ${id} --result '…'; meanwhile: s2 task progress ${id} --percent N --note '…'`,
+    '',
+  ].join('\n')
+}
+
+async function progress(context: CommandContext, id: string, options: Options): Promise<void> {
+  const said = {
+    percent: options.percent ?? null,
+    note: options.note?.slice(0, PROGRESS_MAX) ?? null,
+    checkpoint: await text(context, options.checkpoint ?? ''),
+  }
+  say(context, await asMember(context, (member) => member.progress(speakerOf(options), id, said)), options)
+}
+
+async function end(
+  context: CommandContext,
+  id: string,
+  state: 'completed' | 'failed',
+  words: string,
+  options: Options,
+): Promise<void> {
+  const told = (await text(context, words)) ?? ''
+  say(context, await asMember(context, (member) => member.end(speakerOf(options), id, state, told)), options)
+}
+
+async function text(context: CommandContext, words: string): Promise<string | null> {
+  const read = words === '-' ? (await context.input(TAIL_MAX * 8)).trimEnd() : words
+  return read === '' ? null : read
+}
+
+function say(context: CommandContext, told: ReportedTask, { json }: Options): void {
+  context.print(json === true ? `${JSON.stringify(told)}\n` : reportInWords(told))
+}
+
+function reportInWords({ task, state, why }: ReportedTask): string {
+  if (state === 'carried') return `told: the fleet has it of ${task}\n`
+  return `waiting: the report on ${task} lies in the outbox; ${why ?? 'keepalive carries it to the bridge'}\n`
+}

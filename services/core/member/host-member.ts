@@ -1,0 +1,219 @@
+import { randomBytes } from 'node:crypto'
+import { agentsOf } from '#fleet/conversation.ts'
+import { isPassing, S2Error } from '#fleet/errors.ts'
+import { checkDraft, type MessageDraft } from '#fleet/message.ts'
+import { conversationOf, ORCHESTRATOR, partnerOf, type SessionId, type Side, sideOf } from '#fleet/session-id.ts'
+import { ANY_ROLE, checkTask, type NewTask, type Task } from '#fleet/task.ts'
+import type { Chance, Clock } from '#runtime/clock.ts'
+import { isKeepaliveThere } from '#runtime/program-presence.ts'
+import { Outbox } from '#spool/outbox.ts'
+import type { Store } from '#store/store.ts'
+import type { CallingClient } from './caller.ts'
+import { HostMail } from './host-mail.ts'
+import { putAndWait, whyNotCarried } from './host-outbox.ts'
+import { HostSessions } from './host-sessions.ts'
+import { HostTasks } from './host-tasks.ts'
+import type {
+  CheckedMail,
+  Member,
+  OpenedChannel,
+  PartnerStatus,
+  ReportedTask,
+  SaidProgress,
+  SeenAgent,
+  SentMessage,
+  Speaker,
+  TakenTask,
+  TaskWish,
+} from './member.ts'
+
+export interface HostMemberParts {
+  readonly state: string
+  /** The session that is meant where a call names none; null: the host's only one. */
+  readonly session: SessionId | null
+  readonly clock: Clock
+  readonly chance: Chance
+  /** The fleet's store as the sessions of this host; opened when it is asked for first. */
+  store(): Promise<Store>
+  /** The same as the administration. Throws `forbidden` where this host has none. */
+  administration(): Promise<Store>
+  caller(place: string | undefined): CallingClient
+  onFault(fault: string): void
+}
+
+/** How long a message is waited for; after that it waits in the outbox alone. */
+const SEND_MS = 2_000
+const CONVERSATION_MS = 3 * 3_600_000
+/** How often a task is asked for again whose answer was lost: its id makes it one. */
+const ASSIGN_TRIES = 3
+
+/** A member by the spool and the credentials of its host: what it says and reports leaves through the outbox, bridge or no bridge. */
+export class HostMember implements Member {
+  readonly #parts: HostMemberParts
+  readonly #sessions: HostSessions
+  readonly #mail: HostMail
+  readonly #tasks: HostTasks
+  readonly #outbox: Outbox
+
+  constructor(parts: HostMemberParts) {
+    this.#parts = parts
+    this.#sessions = new HostSessions(parts.state, parts.session)
+    this.#mail = new HostMail(parts.state, parts.onFault)
+    this.#tasks = new HostTasks(parts)
+    this.#outbox = new Outbox(parts.state)
+  }
+
+  async openConversation(roles: Readonly<Record<Side, string>>): Promise<OpenedChannel> {
+    const store = await this.#parts.administration()
+    const wanted = { roles, agents: roles, lifetimeMs: CONVERSATION_MS }
+    const { id, tokens, expiresAt } = await store.openConversation(wanted)
+    return { conversation: id, tokens, expiresAt }
+  }
+
+  async sendToPartner(as: Speaker, draft: MessageDraft): Promise<SentMessage> {
+    checkDraft(draft)
+    const { session } = await this.#sessions.speaker(as)
+    return await this.#send(session, draft)
+  }
+
+  async sendTo(as: Speaker, to: string, draft: MessageDraft): Promise<SentMessage[]> {
+    checkDraft(draft)
+    const own = await this.#sessions.all(as)
+    const [only] = own
+    if (own.length === 1 && only !== undefined && sideOf(only.session) === 'b' && to === ORCHESTRATOR)
+      return [await this.#send(only.session, draft)]
+    const from = await this.#leadingTo(
+      to,
+      own.map(({ session }) => session),
+    )
+    return await Promise.all(from.map((session) => this.#send(session, draft)))
+  }
+
+  async check(as: Speaker, limit: number): Promise<CheckedMail> {
+    const sessions = await this.#speakers(as)
+    const { messages, more } = await this.#mail.check(sessions, limit)
+    // Without a keepalive an empty inbox does not mean that there is no mail.
+    const isFed = await isKeepaliveThere(this.#parts.state)
+    return { messages, more, why: isFed ? null : 'no s2-keepalive runs on this host: new mail arrives when one does' }
+  }
+
+  async ack(as: Speaker, ids: readonly number[]): Promise<number[]> {
+    return await this.#mail.ack(await this.#speakers(as), ids)
+  }
+
+  async partner(as: Speaker): Promise<PartnerStatus> {
+    const { session } = await this.#sessions.speaker(as)
+    const store = await this.#parts.store()
+    const partner = partnerOf(session)
+    const found = (await store.conversations()).find(({ id }) => id === conversationOf(session))
+    const agent = found?.agents[sideOf(partner)] ?? partner
+    const verdict = (await store.verdicts()).verdicts.find((each) => each.agent === agent)
+    return {
+      session: partner,
+      agent,
+      role: found?.roles[sideOf(partner)] ?? '',
+      verdict: verdict?.verdict ?? null,
+      why: verdict?.why ?? null,
+    }
+  }
+
+  async agents(as: Speaker): Promise<SeenAgent[]> {
+    await this.#sessions.speaker(as)
+    const store = await this.#parts.store()
+    const { verdicts } = await store.verdicts()
+    return agentsOf(await store.conversations()).map(({ name, role, sessions }) => {
+      const verdict = verdicts.find(({ agent }) => agent === name)
+      return { agent: name, role, sessions, verdict: verdict?.verdict ?? null }
+    })
+  }
+
+  async tasks(as: Speaker, { open, limit }: { readonly open: boolean; readonly limit: number }): Promise<Task[]> {
+    const { session } = await this.#sessions.speaker(as)
+    const own = sideOf(session) === 'b' ? { holder: session } : {}
+    return await (await this.#parts.store()).tasks({ ...(open ? { open } : {}), ...own, limit, newest: true })
+  }
+
+  async take(as: Speaker, id: string | null): Promise<TakenTask | null> {
+    const { session } = await this.#sessions.speaker(as)
+    return await this.#tasks.take(session, await this.#parts.store(), id)
+  }
+
+  async progress(as: Speaker, id: string, said: SaidProgress): Promise<ReportedTask> {
+    const { session } = await this.#sessions.speaker(as)
+    return await this.#tasks.progress(session, this.#parts.store, id, said)
+  }
+
+  async end(as: Speaker, id: string, state: 'completed' | 'failed', words: string): Promise<ReportedTask> {
+    const { session } = await this.#sessions.speaker(as)
+    return await this.#tasks.end(session, this.#parts.store, id, state, words)
+  }
+
+  async assign(as: Speaker, wish: TaskWish): Promise<Task> {
+    const { session } = await this.#sessions.speaker(as)
+    const store = await this.#parts.store()
+    const { description, role, priority, onDeadline, deadlineMs } = wish
+    const task: NewTask = {
+      id: wish.id ?? `t-${randomBytes(5).toString('hex')}`,
+      description,
+      priority,
+      role: role === ANY_ROLE ? null : role,
+      holder: wish.to === null ? null : await holderNamed(store, wish.to),
+      deadline: deadlineMs === null ? null : this.#parts.clock.wall() + deadlineMs,
+      onDeadline,
+      createdBy: session,
+    }
+    checkTask(task)
+    return await addSurely(store, task)
+  }
+
+  async notices(): Promise<string[]> {
+    return await this.#tasks.notices()
+  }
+
+  async #speakers(as: Speaker): Promise<SessionId[]> {
+    const own = await this.#sessions.all(as)
+    if (own.length === 0 || as.token !== null) return [(await this.#sessions.speaker(as)).session]
+    return own.map(({ session }) => session)
+  }
+
+  async #send(from: SessionId, draft: MessageDraft): Promise<SentMessage> {
+    const { state, clock } = this.#parts
+    const patienceMs = (await isKeepaliveThere(state)) ? SEND_MS : 0
+    const put = await putAndWait(this.#outbox, { kind: 'send', from, draft }, { ...this.#parts, patienceMs })
+    const why = put.state === 'carried' ? null : await whyNotCarried(clock, state, from)
+    return { state: put.state, from, to: partnerOf(from), id: null, why }
+  }
+
+  /** The sessions of this host whose partner is that agent, or has that role. */
+  async #leadingTo(to: string, own: readonly SessionId[]): Promise<SessionId[]> {
+    const conversations = await (await this.#parts.store()).conversations()
+    const found = own.filter((session) => {
+      const conversation = conversations.find(({ id }) => id === conversationOf(session))
+      const side = sideOf(partnerOf(session))
+      return to === conversation?.agents[side] || to === conversation?.roles[side] || to === partnerOf(session)
+    })
+    if (found.length > 0) return found
+    throw new S2Error('not_found', `nothing was sent: no conversation of this host leads to ${JSON.stringify(to)}`, {
+      next: 'list_agents shows who can be reached; the orchestrator is reached by "orchestrator"',
+    })
+  }
+}
+
+/** The worker's end of an agent's newest conversation. */
+async function holderNamed(store: Store, to: string): Promise<SessionId> {
+  const found = (await store.conversations()).findLast(({ agents, id }) => agents.b === to || `${id}/b` === to)
+  if (found !== undefined) return `${found.id}/b` as SessionId
+  throw new S2Error('not_found', `no task was added: there is no agent ${JSON.stringify(to)}`, {
+    next: 'list_agents shows the agents; leave `to` out and name a role to let any of that role do it',
+  })
+}
+
+async function addSurely(store: Store, task: NewTask): Promise<Task> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await store.addTask(task)
+    } catch (error) {
+      if (!isPassing(error) || tries >= ASSIGN_TRIES) throw error
+    }
+  }
+}

@@ -1,0 +1,202 @@
+import { S2Error } from '#fleet/errors.ts'
+import type { SessionId } from '#fleet/session-id.ts'
+import type { Report, Task } from '#fleet/task.ts'
+import { checkHolder } from '#fleet/task-ownership.ts'
+import { isKeepaliveThere } from '#runtime/program-presence.ts'
+import { type HeldTask, HeldTasks, isHolderAlive } from '#spool/held-tasks.ts'
+import { Outbox } from '#spool/outbox.ts'
+import { readPlace } from '#spool/place.ts'
+import { isWorkedFor } from '#spool/session-lock.ts'
+import type { Store } from '#store/store.ts'
+import type { CallingClient } from './caller.ts'
+import { type OutboxWait, putAndWait, whyNotCarried } from './host-outbox.ts'
+import type { ReportedTask, SaidProgress, TakenTask } from './member.ts'
+
+export interface HostTasksParts extends Omit<OutboxWait, 'patienceMs'> {
+  readonly state: string
+  /** Who calls at this moment: hooks may tell of a client after it has called first. */
+  caller(place: string | undefined): CallingClient
+}
+
+/** How long a report is waited for; after that it waits in the outbox alone. */
+const REPORT_MS = 2_000
+/** How many tasks that are not wanted are named to the store. */
+const PASSING_MAX = 1_000
+
+/** The tasks that the agents of a host take by hand, each held for the client that took it. */
+export class HostTasks {
+  readonly #parts: HostTasksParts
+  readonly #held: HeldTasks
+  readonly #outbox: Outbox
+
+  constructor(parts: HostTasksParts) {
+    this.#parts = parts
+    this.#held = new HeldTasks(parts.state)
+    this.#outbox = new Outbox(parts.state)
+  }
+
+  async take(session: SessionId, store: Store, id: string | null): Promise<TakenTask | null> {
+    const { state, clock } = this.#parts
+    checkHolder(session)
+    if (await isWorkedFor(state, session)) throw workedFor(session)
+    const place = await readPlace(state)
+    const caller = this.#parts.caller(place)
+    const passing = await this.#passing(session, store, id, caller, place)
+    const task = await store.leaseTask(session, caller.incarnation, passing, place)
+    if (task === null) return id === null ? null : await refuseTake(store, session, id)
+    await this.#held.put({
+      session,
+      task: task.id,
+      epoch: task.epoch,
+      incarnation: caller.incarnation,
+      by: caller.by,
+      process: caller.process,
+      place: place ?? null,
+      takenAt: clock.wall(),
+      work: task.work,
+      lost: null,
+    })
+    return { task, renewal: await this.#renewal(caller) }
+  }
+
+  /** Keeps a report of progress, which renews the lease as well. */
+  async progress(
+    session: SessionId,
+    store: () => Promise<Store>,
+    id: string,
+    said: SaidProgress,
+  ): Promise<ReportedTask> {
+    const held = await this.#holding(session, store, id)
+    const work = held.work + 1
+    await this.#held.put({ ...held, work })
+    const progress = progressLine(said)
+    return await this.#report(session, {
+      task: id,
+      epoch: held.epoch,
+      state: 'in_progress',
+      progress,
+      result: null,
+      work,
+    })
+  }
+
+  async end(
+    session: SessionId,
+    store: () => Promise<Store>,
+    id: string,
+    state: 'completed' | 'failed',
+    words: string,
+  ): Promise<ReportedTask> {
+    const held = await this.#holding(session, store, id)
+    const result = { exitCode: null, signal: null, tail: words }
+    const report = { task: id, epoch: held.epoch, state, progress: null, result }
+    const told = await this.#report(session, report)
+    await this.#held.remove(held)
+    return told
+  }
+
+  /** What this caller is to be told of tasks that it held; once. */
+  async notices(): Promise<string[]> {
+    const place = await readPlace(this.#parts.state)
+    const { incarnation } = this.#parts.caller(place)
+    const lost = (await this.#held.list()).filter((held) => held.lost !== null && held.incarnation === incarnation)
+    for (const held of lost) await this.#held.remove(held)
+    return lost.map(({ task, epoch, lost: why }) => `Stop working on task ${task} (epoch ${epoch}): ${why}`)
+  }
+
+  /** The tasks that are not to be leased: those that live callers of this session hold and, where one is wanted, all others. */
+  async #passing(
+    session: SessionId,
+    store: Store,
+    id: string | null,
+    { incarnation }: CallingClient,
+    place: string | undefined,
+  ): Promise<string[]> {
+    const others = (await this.#held.list())
+      .filter((held) => held.session === session && held.lost === null && held.incarnation !== incarnation)
+      .filter((held) => isHolderAlive(held, place))
+      .map(({ task }) => task)
+    if (id === null) return others
+    if (others.includes(id)) throw heldByAnother(id)
+    const open = await store.tasks({ open: true, holder: session, limit: PASSING_MAX })
+    return open.map((task) => task.id).filter((each) => each !== id)
+  }
+
+  /** The task as it is held here. After a loss of the file the store says whether this caller holds it. */
+  async #holding(session: SessionId, store: () => Promise<Store>, id: string): Promise<HeldTask> {
+    const held = await this.#held.find(session, id)
+    if (held?.lost === null) return held
+    if (held !== null) await this.#held.remove(held)
+    if (held !== null) throw new S2Error('stale_epoch', `task ${id} is yours no more: ${held.lost}`, { next: STOP })
+    const place = await readPlace(this.#parts.state)
+    const caller = this.#parts.caller(place)
+    const task = await (await store()).task(id)
+    if (task.holder !== session || task.incarnation !== caller.incarnation) throw notHeld(task, session)
+    const { incarnation, by, process } = caller
+    const { epoch, work } = task
+    const takenAt = this.#parts.clock.wall()
+    return { session, task: id, epoch, incarnation, by, process, place: place ?? null, takenAt, work, lost: null }
+  }
+
+  async #report(session: SessionId, report: Report): Promise<ReportedTask> {
+    const { clock, state } = this.#parts
+    const patienceMs = (await isKeepaliveThere(state)) ? REPORT_MS : 0
+    const { state: come } = await putAndWait(
+      this.#outbox,
+      { kind: 'report', holder: session, report },
+      { ...this.#parts, patienceMs },
+    )
+    const why = come === 'carried' ? null : await whyNotCarried(clock, state, session)
+    return { task: report.task, epoch: report.epoch, session, state: come, why }
+  }
+
+  async #renewal({ process, by }: CallingClient): Promise<string> {
+    if (!(await isKeepaliveThere(this.#parts.state)))
+      return 'no s2-keepalive runs on this host: report progress often, or the task goes to another agent'
+    if (by !== null) return `s2-keepalive renews the lease while this ${by.client} session lives`
+    if (process !== null) return 's2-keepalive renews the lease while the program that asked for it lives'
+    return 's2-keepalive renews the lease while this host runs: end the task by done or fail'
+  }
+}
+
+const STOP = 'stop working on it; what you have done so far is best sent to the orchestrator as a message'
+
+/** The line that people read of a task. */
+function progressLine({ percent, note }: Pick<SaidProgress, 'percent' | 'note'>): string | null {
+  const parts = [percent === null ? null : `${percent}%`, note].filter((part) => part !== null && part !== '')
+  return parts.length === 0 ? null : parts.join(' · ')
+}
+
+function workedFor(session: SessionId): S2Error {
+  return new S2Error('conflict', `\`s2 work\` runs on this host for ${session} and takes its tasks`, {
+    next: 'let it do them, or have it ended first',
+  })
+}
+
+function heldByAnother(id: string): S2Error {
+  return new S2Error('conflict', `another client of this host works on task ${id}`, {
+    next: 'take another task: leave the id out',
+  })
+}
+
+function notHeld(task: Task, session: SessionId): S2Error {
+  if (task.holder !== session) {
+    const now = task.holder === null ? 'nobody has it' : `${task.holder} has it`
+    return new S2Error('stale_epoch', `task ${task.id} is not yours: ${now}, at epoch ${task.epoch}`, { next: STOP })
+  }
+  return new S2Error('conflict', `task ${task.id} is ${task.state}, and you have not taken it`, {
+    next: `take it first: take_task with task_id ${task.id}`,
+  })
+}
+
+async function refuseTake(store: Store, session: SessionId, id: string): Promise<never> {
+  const task = await store.task(id)
+  if (task.holder !== session) {
+    throw new S2Error('conflict', `task ${id} is not assigned to you`, {
+      next: 'list_tasks shows those that are; a pending one is assigned by the fleet',
+    })
+  }
+  throw new S2Error('conflict', `task ${id} is ${task.state} and cannot be taken now`, {
+    next: 'list_tasks shows what is open; a paused task can be taken when its pause is over',
+  })
+}

@@ -1,0 +1,124 @@
+import { S2Error } from '#fleet/errors.ts'
+import type { SessionId } from '#fleet/session-id.ts'
+import type { Chance, Clock } from '#runtime/clock.ts'
+import type { Log } from '#runtime/log.ts'
+import type { RetryLoop } from '#runtime/retry-loop.ts'
+import type { TroubleLog } from '#runtime/trouble-log.ts'
+import { type HeldTask, isHolderAlive } from '#spool/held-tasks.ts'
+import type { Store } from '#store/store.ts'
+import { folderLoop } from './folder-loop.ts'
+
+/** The tasks that agents of this host took by hand. `HeldTasks` is one. */
+export interface HeldTasksPort {
+  list(): Promise<readonly HeldTask[]>
+  put(held: HeldTask): Promise<void>
+  remove(held: HeldTask): Promise<void>
+}
+
+/** What is renewed, and how often. */
+export interface HeldByHand {
+  readonly files: HeldTasksPort
+  readonly leaseMs: number
+  /** The signs of work that the client of a task has shown so far. */
+  signsOf(held: HeldTask): number
+  /** Watches for changes until disposed. Left out: only the polls find them. */
+  hear?(heard: () => void): Disposable
+}
+
+export interface HeldTaskRenewalParts extends HeldByHand {
+  readonly clock: Clock
+  readonly chance: Chance
+  readonly log: Log
+  readonly troubles: TroubleLog
+  readonly signal: AbortSignal
+  /** Where this host is; undefined where nobody knows. */
+  readonly place: string | undefined
+  /** The store of a session that this host speaks for; null: it does not now. */
+  storeOf(session: SessionId): Pick<Store, 'report'> | null
+}
+
+/** Codes of a store for a task that this holder has lost for good. */
+const LOST = /^(stale_epoch|conflict|not_found)$/
+/** Parts of a lease: between two looks, before a renewal is due, and before one that failed is tried again. */
+const LOOK = 1 / 6
+const DUE = 1 / 4
+const RETRY = 1 / 24
+
+/**
+ * Renews the leases of tasks that agents took by hand, while their clients live. When a client is dead its renewals end: the lease
+ * lapses, the watchdog gives the task to another, and a client session that is resumed before that finds it still its own.
+ */
+export class HeldTaskRenewal {
+  readonly #parts: HeldTaskRenewalParts
+  readonly #loop: RetryLoop
+  /** When each was renewed last, by the clock that never jumps. */
+  #renewedAt = new Map<string, number>()
+
+  constructor(parts: HeldTaskRenewalParts) {
+    const { clock, chance, signal, troubles } = parts
+    this.#parts = parts
+    this.#loop = folderLoop({
+      clock,
+      chance,
+      signal,
+      look: () => this.#look(),
+      onTrouble: (error) => troubles.threw('held tasks', error),
+      onWell: () => troubles.over('held tasks'),
+    })
+  }
+
+  get done(): Promise<void> {
+    return this.#loop.done
+  }
+
+  /** A task was taken, reported on or let go. */
+  nudge(): void {
+    this.#loop.nudge()
+  }
+
+  async #look(): Promise<number> {
+    const { files, leaseMs } = this.#parts
+    const renewedAt = new Map<string, number>()
+    let failed = false
+    for (const held of await files.list()) {
+      const key = `${held.session} ${held.task} ${held.epoch}`
+      const known = this.#renewedAt.get(key) ?? Number.NEGATIVE_INFINITY
+      const outcome = await this.#tend(held, known)
+      if (outcome === 'failed') failed = true
+      if (outcome !== 'gone') renewedAt.set(key, outcome === 'renewed' ? this.#parts.clock.now() : known)
+    }
+    this.#renewedAt = renewedAt
+    return leaseMs * (failed ? RETRY : LOOK)
+  }
+
+  async #tend(held: HeldTask, renewedAt: number): Promise<'renewed' | 'fresh' | 'failed' | 'gone'> {
+    const { files, clock, leaseMs, log, place } = this.#parts
+    if (!isHolderAlive(held, place)) {
+      await files.remove(held)
+      if (held.lost === null) log.info('held task let lapse', { task: held.task, epoch: held.epoch, client: held.by })
+      return 'gone'
+    }
+    if (held.lost !== null || clock.now() - renewedAt < leaseMs * DUE) return 'fresh'
+    return await this.#renew(held)
+  }
+
+  async #renew(held: HeldTask): Promise<'renewed' | 'fresh' | 'failed'> {
+    const { files, log, storeOf, signsOf } = this.#parts
+    const { session, task, epoch } = held
+    const work = held.work + signsOf(held)
+    try {
+      const store = storeOf(session)
+      if (store === null) return 'failed'
+      await store.report(session, { task, epoch, state: 'in_progress', progress: null, result: null, work })
+      return 'renewed'
+    } catch (error) {
+      if (!(error instanceof S2Error) || !LOST.test(error.code)) {
+        log.debug('held task not renewed', { task, epoch, why: (error as Error).message })
+        return 'failed'
+      }
+      log.info('held task lost', { task, epoch, why: error.message })
+      await files.put({ ...held, lost: error.message })
+      return 'fresh'
+    }
+  }
+}

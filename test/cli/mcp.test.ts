@@ -1,0 +1,211 @@
+/** `s2 mcp` and `s2 task take`, beside a bridge and a keepalive that are real: tasks taken by hand, mail, and a bridge that is away. */
+import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, test } from 'node:test'
+import { partnerOf, type SessionId } from '#fleet/session-id.ts'
+import type { Task } from '#fleet/task.ts'
+import { publishCredential } from '#spool/credentials.ts'
+import { HeldTasks } from '#spool/held-tasks.ts'
+import { Inbox } from '#spool/inbox.ts'
+import { SessionLocks } from '#spool/session-lock.ts'
+import { Ground, type Seat } from '../bridge/ground.ts'
+import { McpClient } from '../mcp-client.ts'
+import { mainOf, Program } from '../program.ts'
+import { until } from '../until.ts'
+import { type Outcome, run } from './run-command.ts'
+
+const state = mkdtempSync(join(tmpdir(), 's2-mcp-'))
+const LEASE_MS = 3_000
+let ground: Ground
+let seat: Seat
+let boss: Seat
+let keepalive: Program
+let client: McpClient
+
+before(async () => {
+  ground = await Ground.open()
+  const channel = await ground.channel()
+  seat = channel.b
+  boss = channel.a
+  await publishCredential(state, {
+    ...{ session: seat.session, agent: 's2-worker-1', role: 'tests', token: seat.token },
+    ...{ bridgeUrl: ground.bridge.url, createdAt: Date.now(), expiresAt: Date.now() + 3_600_000 },
+  })
+  keepalive = startKeepalive()
+  await keepalive.says('session joined')
+  client = new McpClient({ S2_STATE: state })
+  await client.begin()
+})
+
+after(async () => {
+  await client?.[Symbol.asyncDispose]()
+  await keepalive?.[Symbol.asyncDispose]()
+  await ground?.[Symbol.asyncDispose]()
+  rmSync(state, { recursive: true })
+})
+
+function startKeepalive(): Program {
+  return new Program(mainOf('keepalive'), { S2_STATE: state, S2_LEASE: `${LEASE_MS}ms`, S2_BEAT: '500ms' })
+}
+
+async function add(id: string, holder: SessionId | null = seat.session): Promise<void> {
+  const rest = { priority: 'P2', role: null, deadline: null, createdBy: boss.session } as const
+  await ground.store.addTask({ id, description: `do ${id}\nin two lines`, holder, ...rest })
+}
+
+async function isTask(id: string, isSo: (task: Task) => boolean): Promise<Task> {
+  let task = await ground.store.task(id)
+  await until('it comes', async () => {
+    task = await ground.store.task(id)
+    return isSo(task)
+  })
+  return task
+}
+
+async function s2(...argv: string[]): Promise<Outcome> {
+  return await run(argv, { env: { S2_STATE: state } })
+}
+
+test('a task is taken, renewed while the client lives, told of and completed', async () => {
+  await add('t-1')
+  const { said } = await client.call('take_task')
+  assert.equal(said.task.task_id, 't-1')
+  assert.equal(said.task.description, 'do t-1\nin two lines')
+  assert.match(said.lease, /s2-keepalive renews the lease while the program that asked for it lives/)
+  const { leaseSeq } = await ground.store.task('t-1')
+  await isTask('t-1', (task) => task.leaseSeq >= leaseSeq + 2)
+
+  const told = await client.call('report_progress', { task_id: 't-1', percent: 40, note: 'half of it' })
+  assert.deepEqual([told.isError, told.said.state], [false, 'carried'])
+  const { progress, work } = await ground.store.task('t-1')
+  assert.deepEqual([progress, work], ['40% · half of it', 1])
+
+  assert.equal((await client.call('take_task')).said.task.task_id, 't-1', 'it is given again')
+  const done = await client.call('complete_task', { task_id: 't-1', result: 'merged as abc' })
+  assert.equal(done.said.state, 'carried')
+  const { state: end, result } = await ground.store.task('t-1')
+  assert.deepEqual([end, result?.tail], ['completed', 'merged as abc'])
+  assert.deepEqual(await new HeldTasks(state).list(), [])
+  assert.equal((await client.call('take_task')).said.task, null)
+})
+
+test('a task that was moved away is told at the next call, and its holder can say no more of it', async () => {
+  await add('t-2')
+  await client.call('take_task', { task_id: 't-2' })
+  const { epoch } = await ground.store.task('t-2')
+  await ground.store.move({ task: 't-2', epoch, to: null, reason: 'by_hand' })
+  await until('it comes', async () => (await new HeldTasks(state).list()).some(({ lost }) => lost !== null))
+  const { said } = await client.call('list_tasks')
+  assert.match(said.notices[0], /^Stop working on task t-2 \(epoch 1\): task t-2 is at epoch 2; you hold epoch 1/)
+  assert.equal((await client.call('list_tasks')).said.notices, undefined, 'it is told once')
+  const late = await client.call('complete_task', { task_id: 't-2' })
+  assert.equal(late.isError, true)
+  assert.match(late.said.error.message, /there is no task "t-2"|task t-2 is not yours/)
+})
+
+test('when the client is dead its lease is renewed no more', async () => {
+  await add('t-3')
+  const taken = await client.call('take_task', { task_id: 't-3' })
+  assert.equal(taken.said.task.task_id, 't-3')
+  const files = new HeldTasks(state)
+  const [held] = await files.list()
+  assert.equal(held?.process?.pid, process.pid)
+  // What died is another process, so that this one can look: its file says a start that this one did not have.
+  await files.put({ ...held, process: { ...held.process, startTicks: '1' } } as NonNullable<typeof held>)
+  await until('it comes', async () => (await files.list()).length === 0)
+  const again = await client.call('take_task')
+  assert.equal(again.said.task.task_id, 't-3', 'the same client session gets it again while its lease lasts')
+  assert.equal((await client.call('fail_task', { task_id: 't-3', reason: 'it cannot be' })).said.state, 'carried')
+  assert.equal((await ground.store.task('t-3')).state, 'failed')
+})
+
+test('the same by command: take, progress, done, fail', async () => {
+  await add('t-4')
+  const taken = await s2('task', 'take')
+  assert.equal(taken.code, 0, taken.err)
+  assert.match(taken.out, /^── task t-4 · P2 · epoch 1 · s2-keepalive renews the lease while this host runs/)
+  assert.match(taken.out, /^ {2}do t-4\n {2}in two lines\n/m)
+  const other = await client.call('take_task', { task_id: 't-4' })
+  assert.match(other.said.error.message, /another client of this host works on task t-4/)
+  assert.equal((await client.call('take_task')).said.task, null, 'the other client’s task is not interrupted')
+  assert.equal((await s2('task', 'progress', 't-4', '--percent', '50', '--note', '--settings=x')).code, 0)
+  assert.equal((await ground.store.task('t-4')).progress, '50% · --settings=x')
+  const done = await s2('task', 'done', 't-4', '--result', 'all of it')
+  assert.deepEqual([done.code, done.out], [0, 'told: the fleet has it of t-4\n'])
+  assert.equal((await ground.store.task('t-4')).state, 'completed')
+
+  await add('t-5')
+  assert.equal((await s2('task', 'take', 't-5', '--json')).code, 0)
+  assert.equal((await s2('task', 'fail', 't-5', '--why', 'no disk')).code, 0)
+  assert.equal((await ground.store.task('t-5')).result?.tail, 'no disk')
+})
+
+test('a session that `s2 work` serves takes nothing by hand', async () => {
+  await add('t-6')
+  {
+    await using locks = new SessionLocks(state)
+    assert.equal(await locks.hold(seat.session), true)
+    const { isError, said } = await client.call('take_task')
+    assert.equal(isError, true)
+    assert.match(said.error.message, /`s2 work` runs on this host for conv_\w+\/b/)
+  }
+  assert.equal((await client.call('take_task', { task_id: 't-6' })).said.task.task_id, 't-6')
+  await client.call('complete_task', { task_id: 't-6' })
+})
+
+test('mail is read, acked by the next check, and given again to a client that comes after', async () => {
+  const inbox = new Inbox(state)
+  for (const id of await inbox.list('new')) await inbox.ack([id])
+  await ground.as([boss]).send(boss.session, 'k1', { text: 'first', files: ['a.md'] })
+  await until('it comes', async () => (await inbox.list('new')).length === 1)
+  const read = await client.call('check_messages')
+  assert.deepEqual(
+    [read.said.messages.length, read.said.messages[0].message, read.said.messages[0].again],
+    [1, 'first', undefined],
+  )
+  {
+    await using second = new McpClient({ S2_STATE: state })
+    await second.begin()
+    const { said } = await second.call('check_messages')
+    assert.deepEqual([said.messages[0].message, said.messages[0].again], ['first', true])
+    const id = said.messages[0].id
+    assert.deepEqual((await second.call('ack_messages', { ids: [id, 99_999] })).said, {
+      acked: [id],
+      not_found: [99_999],
+    })
+  }
+  assert.deepEqual((await client.call('check_messages')).said.messages, [])
+})
+
+test('the arguments of prompts for the Python bridge work, and forged ones are refused', async () => {
+  const [conversation_id] = seat.session.split('/')
+  const own = { conversation_id, session_id: 'b', token: seat.token }
+  const sent = await client.call('send_to_partner', { ...own, message: 'hello', action_type: 'note' })
+  assert.equal(sent.said.to, partnerOf(seat.session))
+  await until('it comes', async () =>
+    (await ground.store.unacked(boss.session, 0, 50)).some(({ text }) => text === 'hello'),
+  )
+  for (const forged of [{ token: 'f'.repeat(64) }, { session_id: 'a' }, { conversation_id: 'conv_ffffffffffffffff' }]) {
+    const { isError, said } = await client.call('send_to_partner', { ...own, ...forged, message: 'hello' })
+    assert.deepEqual([isError, said.error.code], [true, 'forbidden'], JSON.stringify(forged))
+  }
+  const bad = await client.call('send_to_partner', { ...own, message: 'x', loud: true })
+  assert.match(bad.said.error.message, /there is no argument "loud"; there is conversation_id, /)
+  assert.match((await client.call('send_message', { to: 'nobody', message: 'x' })).said.error.next, /list_agents/)
+})
+
+test('while keepalive is away, what is said waits durably, and the answer says so', async () => {
+  await add('t-7')
+  await client.call('take_task', { task_id: 't-7' })
+  await keepalive.end()
+  const sent = await client.call('send_to_partner', { message: 'from afar' })
+  assert.equal(sent.said.state, 'waiting')
+  assert.match(sent.said.note, /no s2-keepalive runs on this host/)
+  const done = await client.call('complete_task', { task_id: 't-7' })
+  assert.equal(done.said.state, 'waiting')
+  assert.match((await client.call('check_messages')).said.note, /no s2-keepalive runs on this host/)
+  keepalive = startKeepalive()
+  await isTask('t-7', (task) => task.state === 'completed')
+})

@@ -1,0 +1,66 @@
+/** Lines of JSON, however they are cut. */
+import assert from 'node:assert/strict'
+import { Readable } from 'node:stream'
+import { test } from 'node:test'
+import { McpServer } from '#mcp/mcp-server.ts'
+import { serveStdio } from '#mcp/stdio.ts'
+import { callTool, SHOWN_TOOLS } from '#mcp/tools.ts'
+import type { Member } from '#member/member.ts'
+import { systemClock } from '#runtime/clock.ts'
+
+// biome-ignore lint/suspicious/noExplicitAny: answers are looked into
+async function said(...chunks: (string | Buffer)[]): Promise<any[]> {
+  const lines: string[] = []
+  const call = async (): Promise<never> => Promise.reject(new Error('no tool is called here'))
+  const server = new McpServer({ version: '1', instructions: '', tools: [], call })
+  const input = Readable.from(chunks.map((chunk) => Buffer.from(chunk)))
+  await serveStdio(server, input, (line) => lines.push(line), systemClock)
+  return lines.map((line) => {
+    assert.ok(line.endsWith('\n') && line.indexOf('\n') === line.length - 1)
+    return JSON.parse(line)
+  })
+}
+
+const ping = (id: number | string): string => `${JSON.stringify({ jsonrpc: '2.0', id, method: 'ping' })}\n`
+
+test('lines are put together from any pieces, also in the middle of a character', async () => {
+  const bytes = Buffer.from(`${ping('ä€')}\r\n\n${ping(2)}${ping(3).trimEnd()}`)
+  const pieces = [...bytes].map((byte) => Buffer.from([byte]))
+  assert.deepEqual(
+    (await said(...pieces)).map(({ id }) => id),
+    ['ä€', 2, 3],
+    'the last one without its end',
+  )
+})
+
+test('a line that is no JSON, or longer than is read, is refused, and the next one is read', async () => {
+  const [bad, second] = await said('{"half\n', ping(1))
+  assert.deepEqual([bad.error.code, bad.id, second.id], [-32700, null, 1])
+  const long = Buffer.alloc(700_000, 'x')
+  const answers = await said(long, long, long, '\n', ping(1))
+  assert.deepEqual([answers.length, answers[0].error.code, answers[1].id], [2, -32700, 1])
+})
+
+test('tools are named for models, always loaded, and refuse what does not fit with what to do', async () => {
+  assert.ok(SHOWN_TOOLS.length >= 13)
+  for (const { name, description, inputSchema, _meta } of SHOWN_TOOLS) {
+    assert.match(name, /^[a-z_]{4,30}$/)
+    assert.ok(description.length <= 420, `${name}: ${description.length}`)
+    assert.equal(_meta['anthropic/alwaysLoad'], true)
+    assert.equal(inputSchema.additionalProperties, false)
+  }
+  const nobody = (): Promise<Member> => Promise.reject(new Error('no member is needed'))
+  for (const [name, input, why] of [
+    ['ack_messages', {}, /the argument ids is missing/],
+    ['ack_messages', { ids: [] }, /has 0 entries; at least 1 are needed/],
+    ['ack_messages', { ids: ['1'] }, /has an entry that must be a whole number/],
+    ['report_progress', { task_id: 't', percent: 101 }, /percent must be at most 100/],
+    ['send_to_partner', { message: 'x'.repeat(50_001) }, /has 50001 characters; 50000 are allowed/],
+    ['assign_task', { description: 'x', priority: 'P9' }, /must be one of P0, P1, P2, P3/],
+    ['check_messages', { __proto__: null, constructor: 1 }, /there is no argument "constructor"/],
+  ] as const) {
+    const { text, isError } = await callTool(nobody, name, input)
+    assert.equal(isError, true)
+    assert.match(JSON.parse(text).error.message, why)
+  }
+})
