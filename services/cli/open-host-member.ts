@@ -16,18 +16,18 @@ export interface HostMemberOptions {
 }
 
 /** The member that speaks for this host's agent. What it opens is closed with `opened`. */
-export function openHostMember(
+export async function openHostMember(
   context: CommandContext,
   { session, without }: HostMemberOptions,
   opened: AsyncDisposableStack,
-): HostMember {
+): Promise<HostMember> {
   const state = stateFolder(context)
   const { clock, chance } = context
   const stores = new HostStores(context, state, opened)
   const callerAt = (place: string | undefined) => findCaller(state, process.ppid, without, place)
   return new HostMember({
     state,
-    session: session ?? callerAt(undefined).session,
+    session: session ?? (await callerAt(undefined)).session,
     clock,
     chance,
     store: () => stores.sessions(),

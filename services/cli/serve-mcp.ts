@@ -33,5 +33,5 @@ async function openMember(
   opened: AsyncDisposableStack,
 ): Promise<Member> {
   const { openHostMember } = await import('./open-host-member.ts')
-  return openHostMember(context, { session, without: 'parent' }, opened)
+  return await openHostMember(context, { session, without: 'parent' }, opened)
 }

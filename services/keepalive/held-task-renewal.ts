@@ -20,7 +20,7 @@ export interface HeldByHand {
   readonly files: HeldTasksPort
   readonly leaseMs: number
   /** The signs of work that the client of a task has shown so far. */
-  signsOf(held: HeldTask): number
+  signsOf(held: HeldTask): Promise<number>
   /** Watches for changes until disposed. Left out: only the polls find them. */
   hear?(heard: () => void): Disposable
 }
@@ -105,7 +105,7 @@ export class HeldTaskRenewal {
   async #renew(held: HeldTask): Promise<'renewed' | 'fresh' | 'failed'> {
     const { files, log, storeOf, signsOf } = this.#parts
     const { session, task, epoch } = held
-    const work = held.work + signsOf(held)
+    const work = held.work + (await signsOf(held))
     try {
       const store = storeOf(session)
       if (store === null) return 'failed'

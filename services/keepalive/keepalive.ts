@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { readClientSessions } from '#agents/client-sessions-folder.ts'
 import { redact } from '#fleet/redact.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import { watchFolder } from '#runtime/folder-watch.ts'
@@ -7,7 +8,7 @@ import type { Life, Program } from '#runtime/run.ts'
 import { ensureFolder } from '#spool/atomic-files.ts'
 import { hintCredentials } from '#spool/credential-hint.ts'
 import { credentialsFolder, noteRenewal, readCredentials } from '#spool/credentials.ts'
-import { HeldTasks } from '#spool/held-tasks.ts'
+import { type HeldTask, HeldTasks } from '#spool/held-tasks.ts'
 import { Inbox } from '#spool/inbox.ts'
 import { Outbox } from '#spool/outbox.ts'
 import { publishPlace } from '#spool/place.ts'
@@ -108,7 +109,7 @@ function heldByHand(state: string, leaseMs: number, { clock, log }: Life): HeldB
   return {
     files,
     leaseMs,
-    signsOf: () => 0,
+    signsOf: (held) => clientSigns(state, held),
     hear: (heard) => watchFolder(files.folder, { onEvents: heard, onDoubt: heard }, { clock, log }),
   }
 }
@@ -121,4 +122,11 @@ function foldersOf(state: string): Record<Spool, readonly string[]> {
     outbox: [new Outbox(state).folder('new')],
     credentials: [credentialsFolder(state)],
   }
+}
+
+/** The signs of work that hooks have told of, of the client that holds a task. */
+async function clientSigns(state: string, { by }: HeldTask): Promise<number> {
+  if (by === null) return 0
+  const sessions = await readClientSessions(state)
+  return sessions.find(({ client, id }) => client === by.client && id === by.id)?.signs ?? 0
 }

@@ -35,11 +35,6 @@ function isProgramOf(client: Client, folder: string): boolean {
   return words.some((each) => PROGRAMS[client].test(basename(each)))
 }
 
-/** The namespace that process ids of this process count in; empty where the system does not say. */
-export function pidNamespace(): string {
-  return link('/proc/self/ns/pid')
-}
-
 function read(path: string): string {
   try {
     return readFileSync(path, 'utf8')

@@ -1,10 +1,9 @@
-import { readdirSync } from 'node:fs'
-import { join } from 'node:path'
-import { CLIENTS, type Client } from '#agents/client-session.ts'
-import { parseSession, type SessionId } from '#fleet/session-id.ts'
+import type { Client } from '#agents/client-session.ts'
+import { readClientSessions } from '#agents/client-sessions-folder.ts'
+import type { SessionId } from '#fleet/session-id.ts'
+import { pidNamespace } from '#runtime/process-life.ts'
 import { processStart, processStat } from '#runtime/process-stat.ts'
-import { type HeldBy, pidNamespace } from '#spool/held-tasks.ts'
-import { parseObject, readPlainFileSync } from '#spool/plain-file.ts'
+import type { HeldBy } from '#spool/held-tasks.ts'
 
 /** Which client of an agent calls: the process that a task is held for, and the name of its life. */
 export interface CallingClient {
@@ -19,32 +18,21 @@ export interface CallingClient {
 /** What a caller without a known client is held for: its parent process, or whatever else runs while this host does. */
 export type WithoutClient = 'parent' | 'host'
 
-/** A process of which a hook has told that it is a client. */
-interface KnownClient {
-  readonly client: Client
-  readonly id: string
-  readonly session: SessionId | null
-  readonly pid: number
-  readonly startTicks: string
-}
-
-const FILE_MAX = 65_536
-const FILES_MAX = 500
 const ANCESTORS_MAX = 64
 
 /**
  * Finds the client that a process runs under: the nearest ancestor that hooks have told of. `parent`: the number of the parent
  * of the process that asks.
  */
-export function findCaller(
+export async function findCaller(
   state: string,
   parent: number,
   without: WithoutClient,
   place: string | undefined,
-): CallingClient {
-  const clients = knownClients(state)
+): Promise<CallingClient> {
+  const clients = (await readClientSessions(state)).sort((one, other) => other.heardAt - one.heardAt)
   for (const { pid, startTicks } of ancestors(parent)) {
-    const found = clients.find((each) => each.pid === pid && each.startTicks === startTicks)
+    const found = clients.find(({ process: its }) => its?.pid === pid && its.startTicks === startTicks)
     if (found === undefined) continue
     const process = { pid, startTicks, namespace: pidNamespace() }
     const incarnation = nameOfLife(`${found.client}:${found.id}`)
@@ -69,38 +57,4 @@ function* ancestors(first: number): Generator<{ readonly pid: number; readonly s
     yield { pid, startTicks: stat.startedAt }
     pid = stat.parent
   }
-}
-
-/** The clients whose sessions keepalive has published. A file that is none is passed over. */
-function knownClients(state: string): KnownClient[] {
-  const folder = join(state, 'agents', 'sessions')
-  return namesIn(folder).flatMap((name) => readClient(join(folder, name)) ?? [])
-}
-
-function namesIn(folder: string): string[] {
-  try {
-    return readdirSync(folder)
-      .filter((name) => name.endsWith('.json') && !name.startsWith('.'))
-      .slice(0, FILES_MAX)
-  } catch {
-    return []
-  }
-}
-
-function readClient(path: string): KnownClient | null {
-  try {
-    const { client, id, session, process } = parseObject(readPlainFileSync(path, FILE_MAX) ?? '')
-    const { pid, startTicks } = (process ?? {}) as Record<string, unknown>
-    if (!CLIENTS.includes(client as Client) || typeof id !== 'string') return null
-    if (typeof pid !== 'number' || typeof startTicks !== 'string') return null
-    return { client: client as Client, id, session: readSession(session), pid, startTicks }
-  } catch {
-    return null
-  }
-}
-
-function readSession(value: unknown): SessionId | null {
-  if (typeof value !== 'string') return null
-  parseSession(value)
-  return value as SessionId
 }

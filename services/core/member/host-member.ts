@@ -37,7 +37,7 @@ export interface HostMemberParts {
   store(): Promise<Store>
   /** The same as the administration. Throws `forbidden` where this host has none. */
   administration(): Promise<Store>
-  caller(place: string | undefined): CallingClient
+  caller(place: string | undefined): Promise<CallingClient>
   onFault(fault: string): void
 }
 

@@ -15,7 +15,7 @@ import type { ReportedTask, SaidProgress, TakenTask } from './member.ts'
 export interface HostTasksParts extends Omit<OutboxWait, 'patienceMs'> {
   readonly state: string
   /** Who calls at this moment: hooks may tell of a client after it has called first. */
-  caller(place: string | undefined): CallingClient
+  caller(place: string | undefined): Promise<CallingClient>
 }
 
 /** How long a report is waited for; after that it waits in the outbox alone. */
@@ -40,15 +40,16 @@ export class HostTasks {
     checkHolder(session)
     if (await isWorkedFor(state, session)) throw workedFor(session)
     const place = await readPlace(state)
-    const caller = this.#parts.caller(place)
+    const caller = await this.#parts.caller(place)
     const passing = await this.#passing(session, store, id, caller, place)
-    const task = await store.leaseTask(session, caller.incarnation, passing, place)
+    const incarnation = await this.#lifeOf(session, caller)
+    const task = await store.leaseTask(session, incarnation, passing, place)
     if (task === null) return id === null ? null : await refuseTake(store, session, id)
     await this.#held.put({
       session,
       task: task.id,
       epoch: task.epoch,
-      incarnation: caller.incarnation,
+      incarnation,
       by: caller.by,
       process: caller.process,
       place: place ?? null,
@@ -98,10 +99,16 @@ export class HostTasks {
   /** What this caller is to be told of tasks that it held; once. */
   async notices(): Promise<string[]> {
     const place = await readPlace(this.#parts.state)
-    const { incarnation } = this.#parts.caller(place)
-    const lost = (await this.#held.list()).filter((held) => held.lost !== null && held.incarnation === incarnation)
+    const caller = await this.#parts.caller(place)
+    const lost = (await this.#held.list()).filter((held) => held.lost !== null && isOf(held, caller))
     for (const held of lost) await this.#held.remove(held)
     return lost.map(({ task, epoch, lost: why }) => `Stop working on task ${task} (epoch ${epoch}): ${why}`)
+  }
+
+  /** What the leases of a caller are called by: a client that began a new session of its own still holds what it took in the last one. */
+  async #lifeOf(session: SessionId, caller: CallingClient): Promise<string> {
+    const own = (await this.#held.list()).find((held) => held.session === session && isOf(held, caller))
+    return own?.incarnation ?? caller.incarnation
   }
 
   /** The tasks that are not to be leased: those that live callers of this session hold and, where one is wanted, all others. */
@@ -109,11 +116,11 @@ export class HostTasks {
     session: SessionId,
     store: Store,
     id: string | null,
-    { incarnation }: CallingClient,
+    caller: CallingClient,
     place: string | undefined,
   ): Promise<string[]> {
     const others = (await this.#held.list())
-      .filter((held) => held.session === session && held.lost === null && held.incarnation !== incarnation)
+      .filter((held) => held.session === session && held.lost === null && !isOf(held, caller))
       .filter((held) => isHolderAlive(held, place))
       .map(({ task }) => task)
     if (id === null) return others
@@ -129,7 +136,7 @@ export class HostTasks {
     if (held !== null) await this.#held.remove(held)
     if (held !== null) throw new S2Error('stale_epoch', `task ${id} is yours no more: ${held.lost}`, { next: STOP })
     const place = await readPlace(this.#parts.state)
-    const caller = this.#parts.caller(place)
+    const caller = await this.#parts.caller(place)
     const task = await (await store()).task(id)
     if (task.holder !== session || task.incarnation !== caller.incarnation) throw notHeld(task, session)
     const { incarnation, by, process } = caller
@@ -157,6 +164,11 @@ export class HostTasks {
     if (process !== null) return 's2-keepalive renews the lease while the program that asked for it lives'
     return 's2-keepalive renews the lease while this host runs: end the task by done or fail'
   }
+}
+
+function isOf(held: HeldTask, { incarnation, process }: CallingClient): boolean {
+  if (held.incarnation === incarnation) return true
+  return process !== null && held.process?.pid === process.pid && held.process.startTicks === process.startTicks
 }
 
 const STOP = 'stop working on it; what you have done so far is best sent to the orchestrator as a message'

@@ -1,8 +1,7 @@
-import { readlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseSession, type SessionId } from '#fleet/session-id.ts'
 import { TASK_ID } from '#fleet/task.ts'
-import { hasEnded, processStat } from '#runtime/process-stat.ts'
+import { isRunning, type KnownProcess, pidNamespace } from '#runtime/process-life.ts'
 import { ensureFolder, folderVersion } from './atomic-files.ts'
 import { OwnFolder } from './own-folder.ts'
 import { diskError, invalid, parseObject } from './plain-file.ts'
@@ -29,10 +28,7 @@ export interface HeldTask {
   readonly lost: string | null
 }
 
-/** A process, told apart from a later one of the same number: proc_pid_stat(5), field 22. */
-export interface HeldBy {
-  readonly pid: number
-  readonly startTicks: string
+export interface HeldBy extends KnownProcess {
   /** The pid namespace that the number is of, as `pidNamespace` names it. */
   readonly namespace: string
 }
@@ -112,29 +108,8 @@ export class HeldTasks {
  * the host has not been started again.
  */
 export function isHolderAlive({ process: by, place }: HeldTask, placeNow: string | undefined): boolean {
-  if (by !== null && by.namespace === pidNamespace()) return isAlive(by)
+  if (by !== null && by.namespace === pidNamespace()) return isRunning(by)
   return place === null || placeNow === undefined || place === placeNow
-}
-
-/** The pid namespace of this process, pid_namespaces(7); empty where the system does not say it. */
-export function pidNamespace(): string {
-  try {
-    return readlinkSync('/proc/self/ns/pid')
-  } catch {
-    return ''
-  }
-}
-
-/** A process of another user may be hidden from us (proc(5), hidepid): then kill(2) says that there is one. */
-function isAlive({ pid, startTicks }: HeldBy): boolean {
-  const stat = processStat(pid)
-  if (stat !== null) return stat.startedAt === startTicks && !hasEnded(stat)
-  try {
-    process.kill(pid, 0)
-    return false // it is ours, and has ended since
-  } catch (error) {
-    return codeOf(error) === 'EPERM'
-  }
 }
 
 function isName(name: string): boolean {
