@@ -1,11 +1,13 @@
 import type { Conversation } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { Message } from '#fleet/message.ts'
+import type { MessageStatus } from '#fleet/message-leases.ts'
 import { agentsFor, allowedRecipients, type FleetAgent, type PeerRule } from '#fleet/peer-messages.ts'
 import { conversationOf, isObserver, type SessionId, sessionId, sideOf } from '#fleet/session-id.ts'
 import type { NewTask, Task } from '#fleet/task.ts'
 import { unknownTask } from '#fleet/task-ownership.ts'
 import type { Clock } from '#runtime/clock.ts'
+import { unknownMessage } from '#store/message-deliveries.ts'
 import type { Input } from '#store/remote/wire-schema.ts'
 import type { Store } from '#store/store.ts'
 import { rateLimited } from './rate-limit.ts'
@@ -27,6 +29,10 @@ type ParticipantVerb =
   | 'conversations'
   | 'post'
   | 'listAgents'
+  | 'messageStatus'
+  | 'deadLetters'
+  | 'retryMessages'
+  | 'dropMessages'
   | 'hintCredentials'
   | 'addTask'
   | 'tasks'
@@ -76,6 +82,23 @@ export class Permissions {
         return await this.#post(input as Input<'post'>, self)
       case 'listAgents':
         return await this.#listAgents(self)
+      case 'messageStatus':
+        return await this.#messageStatus((input as Input<'messageStatus'>).id, scope)
+      case 'deadLetters':
+        return (await this.#store.deadLetters()).filter(
+          (status) => isOwnMail(status, scope) || leadsReader(status, scope),
+        )
+      case 'retryMessages': {
+        const { ids } = input as Input<'retryMessages'>
+        await this.#demandDecider(ids, scope)
+        return await this.#store.retryMessages(ids)
+      }
+      case 'dropMessages': {
+        const { ids } = input as Input<'dropMessages'>
+        await this.#demandDecider(ids, scope)
+        await this.#store.dropMessages(ids)
+        return null
+      }
       case 'hintCredentials':
         return await this.#hintCredentials((input as Input<'hintCredentials'>).conversations, scope)
       case 'addTask':
@@ -120,6 +143,21 @@ export class Permissions {
     if (isObserver(self)) return await this.#store.listAgents()
     const { verdicts } = await this.#store.verdicts()
     return agentsFor(this.#peers, self, await this.#store.conversations(), verdicts)
+  }
+
+  async #messageStatus(id: number, scope: Scope): Promise<MessageStatus> {
+    const status = await this.#store.messageStatus(id)
+    if (!isOwnMail(status, scope)) throw unknownMessage(id)
+    return status
+  }
+
+  /** Who leads a conversation decides on what was not read there. */
+  async #demandDecider(ids: readonly number[], scope: Scope): Promise<void> {
+    demandLead(scope, 'decides on dead letters')
+    for (const id of ids) {
+      const status = await this.#store.messageStatus(id)
+      if (!leadsReader(status, scope) && !isOwnMail(status, scope)) throw unknownMessage(id)
+    }
   }
 
   async #conversations(scope: Scope): Promise<Conversation[]> {
@@ -253,6 +291,18 @@ function demandLead(scope: Scope, what: string): void {
 
 function sees(scope: Scope, session: SessionId): boolean {
   return scope.leads ? scope.conversations.has(conversationOf(session)) : session === scope.self
+}
+
+/** Whether the session, or another one of its orchestrator's agent, wrote the message or reads it. */
+function isOwnMail({ author, to }: MessageStatus, scope: Scope): boolean {
+  const isOwn = (session: SessionId): boolean =>
+    session === scope.self ||
+    (scope.leads && sideOf(session) === 'a' && scope.conversations.has(conversationOf(session)))
+  return isOwn(author) || isOwn(to)
+}
+
+function leadsReader({ to }: MessageStatus, scope: Scope): boolean {
+  return scope.leads && scope.conversations.has(conversationOf(to))
 }
 
 function isVisible(task: Task, scope: Scope): boolean {

@@ -145,6 +145,8 @@ const READS: ReadonlySet<Verb> = new Set<Verb>([
   'joinRequests',
   'joinOutcome',
   'unacked',
+  'messageStatus',
+  'deadLetters',
   'pulses',
   'tasks',
   'task',

@@ -43,6 +43,7 @@ export const INCIDENT_KINDS = [
   'alerts_failing',
   'conversation_ended',
   'foreign_rows',
+  'dead_letters',
 ] as const
 export type IncidentKind = (typeof INCIDENT_KINDS)[number]
 

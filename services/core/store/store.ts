@@ -5,6 +5,7 @@ import type { Beat, ObservedBeats } from '#fleet/beat.ts'
 import type { Conversation, NewConversation, OpenedConversation } from '#fleet/conversation.ts'
 import type { Alert, Incident, NewIncident } from '#fleet/incident.ts'
 import type { Mark, Message, MessageDraft, StoredMessage, WaitingMessage } from '#fleet/message.ts'
+import type { LeasedMessage, LeaseNote, MessageStatus } from '#fleet/message-leases.ts'
 import type { Addressee, FleetAgent } from '#fleet/peer-messages.ts'
 import type { NewReservation, Reservation, ReservationChoice, UncheckedCommit } from '#fleet/reservation.ts'
 import type { SessionId } from '#fleet/session-id.ts'
@@ -121,6 +122,31 @@ export interface Store extends AsyncDisposable {
   unacked(reader: SessionId, after: number, limit: number): Promise<StoredMessage[]>
   /** The same without what they say, which costs little however long they are: at most `limit`; fewer are the last ones. */
   waiting(reader: SessionId, after: number, limit: number): Promise<WaitingMessage[]>
+  /**
+   * Hands out the oldest messages to `reader` that nobody has in hand, for `leaseMs` each: those that are new, and those whose
+   * taker let its lease run out. `by` names who takes them. A message that was handed out `LEASES_MAX` times and never acked is a
+   * dead letter, and not among them. What lies in a host's inbox in the agent's hand is that host's to hand out again. At most
+   * `limit`, and of bounded length together.
+   */
+  leaseMessages(reader: SessionId, by: string, limit: number, leaseMs: number): Promise<LeasedMessage[]>
+  /** A host has handed messages of its inbox to the reader's agent. An older note changes nothing. */
+  noteLeases(reader: SessionId, notes: readonly LeaseNote[]): Promise<void>
+  /** How far a message has come. `not_found`; over the network also to all but its sender and its reader. */
+  messageStatus(id: number): Promise<MessageStatus>
+  /**
+   * Makes dead letters of messages that their reader could not take: nobody gets them any more, their senders are told by a message,
+   * and people by one incident for each reader. What is acked, or dead already, stays so.
+   */
+  giveUpMessages(reader: SessionId, ids: readonly number[], why: string): Promise<void>
+  /** The dead letters that nobody decided on, oldest first. Over the network a session sees those that it sent or was to read. */
+  deadLetters(): Promise<MessageStatus[]>
+  /**
+   * Sends dead letters again, as new messages by the same writers; answers those. Twice is once. `conflict` for one that is no
+   * dead letter or was dropped, `expired` where its conversation has ended; then none is sent.
+   */
+  retryMessages(ids: readonly number[]): Promise<Message[]>
+  /** Lets dead letters go for good. Twice is once; `conflict` for what is no dead letter. */
+  dropMessages(ids: readonly number[]): Promise<void>
   /** The id of the newest message of the store; 0 where there is none. */
   newest(): Promise<number>
   /**

@@ -31,6 +31,7 @@ import { recordingLog } from '#runtime/log.ts'
 import type { Store, StoreParts } from '#store/store.ts'
 import { MovableClock } from '../../movable-clock.ts'
 import { singly } from '../../singly.ts'
+import { proveDeliveries } from './contract-deliveries.ts'
 import { provePeers } from './contract-peers.ts'
 import { provePlaces } from './contract-places.ts'
 import { proveReservations } from './contract-reservations.ts'
@@ -66,6 +67,7 @@ export function contract(name: string, open: OpenGround, { without = [] }: Contr
   suite(`${name}: workers`, () => proveWorkers(prove))
   suite(`${name}: messages`, () => proveMessages(prove))
   suite(`${name}: messages between workers`, () => provePeers(prove))
+  suite(`${name}: deliveries`, () => proveDeliveries(prove))
   suite(`${name}: mail`, () => proveMail(prove))
   suite(`${name}: traffic`, () => proveTraffic(prove))
   suite(`${name}: liveness`, () => proveLiveness(prove))

@@ -793,6 +793,6 @@ test('times and metadata are written as Python writes them', () => {
   for (const text of ['', 'now', '2026-13-45T99:99:99', 7, null, undefined]) assert.equal(fromPythonTime(text), null)
   assert.equal(pythonMetadata('info', ['a']), '{"action_type":"info","files_involved":["a"]}')
   for (const text of ['', '{', 'null', '[]', '7', null, undefined]) {
-    assert.deepEqual(fromPythonMetadata(text), { action: null, files: [], writer: null })
+    assert.deepEqual(fromPythonMetadata(text), { action: null, files: [], writer: null, isOwn: false })
   }
 })

@@ -22,6 +22,7 @@ import { type AgentVerdict, changesOf, verdictsAct } from '#fleet/verdict.ts'
 import type { Admission, Worker } from '#fleet/worker.ts'
 import { tableVerbs, type VerbTables } from '../delegate-to-tables.ts'
 import { HintChannel } from '../hint-channel.ts'
+import { MessageDeliveries } from '../message-deliveries.ts'
 import { ReservationRegistry, taskOrNull } from '../reservation-registry.ts'
 import type { Store, StoreParts } from '../store.ts'
 import { WorkerRegistry } from '../worker-registry.ts'
@@ -59,6 +60,7 @@ interface Tables {
   readonly conversations: MemoryConversations
   readonly workers: WorkerRegistry
   readonly messages: MemoryMessages
+  readonly deliveries: MessageDeliveries
   readonly tasks: MemoryTasks
   readonly conditions: MemoryConditions
   readonly incidents: MemoryIncidents
@@ -86,6 +88,13 @@ const TABLE_VERBS = {
   joinOutcome: 'workers',
   joinRequests: 'workers',
   settleJoin: 'workers',
+  leaseMessages: 'deliveries',
+  noteLeases: 'deliveries',
+  messageStatus: 'deliveries',
+  giveUpMessages: 'deliveries',
+  deadLetters: 'deliveries',
+  retryMessages: 'deliveries',
+  dropMessages: 'deliveries',
   addTask: 'tasks',
   tasks: 'tasks',
   task: 'tasks',
@@ -116,6 +125,31 @@ const TABLE_VERBS = {
 
 type TableVerb = keyof typeof TABLE_VERBS
 
+function deliveriesOf(
+  messages: MemoryMessages,
+  conversations: MemoryConversations,
+  chain: MemoryAuditChain,
+  incidents: MemoryIncidents,
+  clock: StoreParts['clock'],
+): MessageDeliveries {
+  return new MessageDeliveries({
+    rows: {
+      find: (id) => messages.find(id),
+      unacked: (...asked) => messages.unacked(...asked),
+      save: (id, record) => messages.save(id, record),
+      end: (id) => messages.end(id),
+      post: (...posted) => messages.post(...posted),
+      dead: (reader) => messages.dead(reader),
+      isLive: (session) => conversations.isLive(session),
+      agentOf: (session) => conversations.endOf(session)?.agent ?? session,
+    },
+    clock,
+    audit: (act) => chain.append(act),
+    tell: (incident) => incidents.openIncident(incident, [EVERY_CHANNEL]),
+    closeIncident: (...closed) => incidents.closeIncident(...closed),
+  })
+}
+
 /** Each verb is one turn of the event loop, so nothing comes between its comparison and its effect. */
 class MemoryStore implements Omit<Store, TableVerb> {
   readonly #tables: Tables
@@ -138,13 +172,14 @@ class MemoryStore implements Omit<Store, TableVerb> {
     const incidents = new MemoryIncidents(chain, clock)
     const tasks = new MemoryTasks(conversations, clock, {
       send: ({ to, taskMessage }) => {
-        if (conversations.isLive(to)) messages.post({ to, writer: null }, writeTaskMessage(taskMessage))
+        if (conversations.isLive(to)) messages.post({ to, writer: null }, writeTaskMessage(taskMessage), 'own')
       },
       audit: (act) => chain.append(act),
       tell: (incident) => incidents.openIncident(incident, [EVERY_CHANNEL]),
     })
     const conditions = new MemoryConditions(conversations, clock)
     const liveness = new MemoryLiveness(clock)
+    const deliveries = deliveriesOf(messages, conversations, chain, incidents, clock)
     const reservations = new ReservationRegistry({
       rows: new MemoryReservationRows(),
       conversations,
@@ -153,7 +188,18 @@ class MemoryStore implements Omit<Store, TableVerb> {
       audit: (act) => chain.append(act),
       tell: (to, key, draft) => conversations.isLive(to) && messages.sendOnce(partnerOf(to), key, draft),
     })
-    this.#tables = { chain, conversations, workers, messages, tasks, conditions, incidents, reservations, liveness }
+    this.#tables = {
+      chain,
+      conversations,
+      workers,
+      messages,
+      deliveries,
+      tasks,
+      conditions,
+      incidents,
+      reservations,
+      liveness,
+    }
   }
 
   async hintCredentials(conversations: readonly string[]): Promise<void> {
@@ -300,9 +346,10 @@ class MemoryStore implements Omit<Store, TableVerb> {
 
   async prune(olderThanMs: number): Promise<number> {
     this.#demandOpen()
-    const { tasks, conditions, incidents, reservations } = this.#tables
+    const { deliveries, tasks, conditions, incidents, reservations } = this.#tables
     reservations.sweep()
     const time = this.#clock.wall() - olderThanMs
+    deliveries.prune(time)
     return tasks.prune(time) + conditions.prune(time) + incidents.prune(time)
   }
 

@@ -11,9 +11,10 @@ import {
   type WaitingMessage,
   waitingMessageOf,
 } from '#fleet/message.ts'
-import type { Addressee, Recipient } from '#fleet/peer-messages.ts'
+import type { Addressee, Recipient, Writer } from '#fleet/peer-messages.ts'
 import { partnerOf, type SessionId } from '#fleet/session-id.ts'
 import type { Clock } from '#runtime/clock.ts'
+import { type DeliveryRecord, type TrackedMessage, UNDELIVERED } from '../message-deliveries.ts'
 
 /** What was sent with a key: the draft, and the message that it became. */
 interface Sent {
@@ -29,6 +30,9 @@ export class MemoryMessages {
   readonly #all: StoredMessage[] = []
   readonly #waiting = new Map<SessionId, Set<number>>()
   readonly #sent = new Map<string, Sent>()
+  /** Of messages that an agent did not write from the other end. */
+  readonly #origins = new Map<number, { readonly writer: Writer | null; readonly isOwn: boolean }>()
+  readonly #records = new Map<number, DeliveryRecord>()
   readonly #listeners = new Map<SessionId | 'all', Set<() => void>>()
 
   constructor(clock: Clock) {
@@ -45,9 +49,14 @@ export class MemoryMessages {
     })
   }
 
-  /** Keeps a message. */
-  post({ to, writer }: Recipient, { text, action = null, files = [] }: MessageDraft): Message {
+  /** Keeps a message. `own`: S2 sends it of its own accord. */
+  post(
+    { to, writer }: Recipient,
+    { text, action = null, files = [] }: MessageDraft,
+    own: 'own' | 'of an agent' = 'of an agent',
+  ): Message {
     const id = this.#all.length + 1
+    if (writer !== null || own === 'own') this.#origins.set(id, { writer, isOwn: own === 'own' })
     const sender = writer === null || writer.agent === null ? {} : { sender: writer.agent }
     const kept = Object.freeze([...files])
     const sentAt = this.#clock.wall()
@@ -106,6 +115,32 @@ export class MemoryMessages {
     return this.#all.slice(from, from + limit)
   }
 
+  find(id: number): TrackedMessage | null {
+    const message = this.#all[id - 1]
+    if (message === undefined) return null
+    const { writer, isOwn } = this.#origins.get(id) ?? { writer: null, isOwn: false }
+    return { message, writer, isOwn, record: this.#records.get(id) ?? UNDELIVERED }
+  }
+
+  save(id: number, record: DeliveryRecord): void {
+    this.#records.set(id, Object.freeze(record))
+    const message = this.#all[id - 1]
+    const { state } = record
+    if (message !== undefined && state !== null && advances(message.delivery, state))
+      this.#all[id - 1] = Object.freeze({ ...message, delivery: state })
+  }
+
+  end(id: number): void {
+    const message = this.#all[id - 1]
+    if (message !== undefined) this.#waiting.get(message.to)?.delete(id)
+  }
+
+  dead(reader: SessionId | null): number[] {
+    const isOpen = ([id, { dead }]: readonly [number, DeliveryRecord]): boolean =>
+      dead !== null && dead.settledAs === null && (reader === null || this.#all[id - 1]?.to === reader)
+    return [...this.#records].filter(isOpen).map(([id]) => id)
+  }
+
   /** Moves messages forward; answers the ids that moved. */
   mark(reader: SessionId, ids: readonly number[], mark: Mark): number[] {
     const waiting = this.#waiting.get(reader)
@@ -113,6 +148,7 @@ export class MemoryMessages {
       const message = this.#all[id - 1]
       if (message === undefined || !waiting?.has(id) || !advances(message.delivery, mark)) return false
       this.#all[id - 1] = Object.freeze({ ...message, delivery: mark })
+      this.#records.set(id, marked(this.#records.get(id) ?? UNDELIVERED, mark, this.#clock.wall()))
       if (mark === 'acked') waiting.delete(id)
       return true
     })
@@ -138,6 +174,12 @@ export class MemoryMessages {
   #ring(reader: SessionId | 'all'): void {
     for (const wake of [...(this.#listeners.get(reader) ?? [])]) wake()
   }
+}
+
+function marked(record: DeliveryRecord, mark: Mark, now: number): DeliveryRecord {
+  if (mark === 'acked') return { ...record, ackedAt: now }
+  if (mark === 'delivered') return { ...record, state: 'delivered', deliveredAt: now }
+  return { ...record, state: 'leased', leasedAt: now, leases: Math.max(1, record.leases) }
 }
 
 function isSameDraft(x: MessageDraft, y: MessageDraft): boolean {

@@ -13,6 +13,7 @@ import {
   type WaitingMessage,
   waitingMessageOf,
 } from '#fleet/message.ts'
+import type { LeasedMessage, LeaseNote, MessageStatus } from '#fleet/message-leases.ts'
 import type { Addressee, FleetAgent } from '#fleet/peer-messages.ts'
 import type { NewReservation, Reservation, ReservationChoice, UncheckedCommit } from '#fleet/reservation.ts'
 import { conversationOf, type SessionId } from '#fleet/session-id.ts'
@@ -258,6 +259,34 @@ class Remote implements RemoteStore {
       isMore = page.length > 0
     }
     return found
+  }
+
+  async leaseMessages(reader: SessionId, by: string, limit: number, leaseMs: number): Promise<LeasedMessage[]> {
+    return await this.#ask('leaseMessages', { reader, by, limit, leaseMs }, reader)
+  }
+
+  async noteLeases(reader: SessionId, notes: readonly LeaseNote[]): Promise<void> {
+    await this.#ask('noteLeases', { reader, notes }, reader)
+  }
+
+  async messageStatus(id: number): Promise<MessageStatus> {
+    return await this.#ask('messageStatus', { id })
+  }
+
+  async giveUpMessages(reader: SessionId, ids: readonly number[], why: string): Promise<void> {
+    await this.#ask('giveUpMessages', { reader, ids, why }, reader)
+  }
+
+  async deadLetters(): Promise<MessageStatus[]> {
+    return await this.#ask('deadLetters', {})
+  }
+
+  async retryMessages(ids: readonly number[]): Promise<Message[]> {
+    return await this.#ask('retryMessages', { ids })
+  }
+
+  async dropMessages(ids: readonly number[]): Promise<void> {
+    await this.#ask('dropMessages', { ids })
   }
 
   async newest(): Promise<number> {

@@ -25,10 +25,13 @@ import {
   JudgedVerdictSchema,
   KeySchema,
   LateReportSchema,
+  LeasedMessageSchema,
+  LeaseNotesSchema,
   LimitSchema,
   MarkSchema,
   MessageIdsSchema,
   MessageSchema,
+  MessageStatusSchema,
   MoveSchema,
   MsSchema,
   NameSchema,
@@ -234,6 +237,47 @@ export const VERBS = {
     (store, { reader, after, limit }) => store.unacked(reader, after, limit),
     ({ reader }, session) => reader === session,
   ),
+  leaseMessages: verb(
+    ['session', 'once'],
+    { reader: SessionSchema, by: NameSchema, limit: LimitSchema, leaseMs: MsSchema },
+    Type.Array(LeasedMessageSchema),
+    (store, { reader, by, limit, leaseMs }) => store.leaseMessages(reader, by, limit, leaseMs),
+    ({ reader }, session) => reader === session,
+  ),
+  noteLeases: verb(
+    ['session', 'repeats'],
+    { reader: SessionSchema, notes: LeaseNotesSchema },
+    NothingSchema,
+    async (store, { reader, notes }) => {
+      await store.noteLeases(reader, notes)
+      return null
+    },
+    ({ reader }, session) => reader === session,
+  ),
+  messageStatus: verb(['participant', 'reads'], { id: CountSchema }, MessageStatusSchema, (store, { id }) =>
+    store.messageStatus(id),
+  ),
+  giveUpMessages: verb(
+    ['session', 'repeats'],
+    { reader: SessionSchema, ids: MessageIdsSchema, why: Type.String({ maxLength: 2_000 }) },
+    NothingSchema,
+    async (store, { reader, ids, why }) => {
+      await store.giveUpMessages(reader, ids, why)
+      return null
+    },
+    ({ reader }, session) => reader === session,
+  ),
+  deadLetters: verb(['participant', 'reads'], {}, Type.Array(MessageStatusSchema), (store) => store.deadLetters()),
+  retryMessages: verb(
+    ['participant', 'repeats'],
+    { ids: MessageIdsSchema },
+    Type.Array(MessageSchema),
+    (store, { ids }) => store.retryMessages(ids),
+  ),
+  dropMessages: verb(['participant', 'repeats'], { ids: MessageIdsSchema }, NothingSchema, async (store, { ids }) => {
+    await store.dropMessages(ids)
+    return null
+  }),
   newest: verb(['admin', 'reads'], {}, CountSchema, (store) => store.newest()),
   mark: verb(
     ['session', 'repeats'],

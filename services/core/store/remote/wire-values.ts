@@ -119,6 +119,27 @@ export const FleetAgentSchema = Type.Object({
   verdict: orNull(oneOf(VERDICTS)),
   session: orNull(SessionSchema),
 })
+export const LeasedMessageSchema = Type.Object({ ...message, delivery: oneOf(DELIVERY), times: CountSchema })
+export const LeaseNotesSchema = Type.Array(
+  closed({ id: CountSchema, by: orNull(NameSchema), at: MsSchema, times: CountSchema }),
+  { maxItems: 10_000 },
+)
+const time = orNull(Type.Number())
+export const MessageStatusSchema = Type.Object({
+  id: CountSchema,
+  from: SessionSchema,
+  to: SessionSchema,
+  author: SessionSchema,
+  sender: orNull(Type.String()),
+  queuedAt: Type.Number(),
+  delivery: oneOf(DELIVERY),
+  deliveredAt: time,
+  leasedAt: time,
+  leasedBy: orNull(Type.String()),
+  leases: CountSchema,
+  ackedAt: time,
+  dead: orNull(Type.Object({ at: Type.Number(), why: Type.String(), settledAs: orNull(CountSchema) })),
+})
 export const MarkSchema = oneOf(['delivered', 'leased', 'acked'])
 export const MessageIdsSchema = Type.Array(CountSchema, { maxItems: 10_000 })
 

@@ -64,6 +64,8 @@ const QUESTIONS = {
   audit: 'chain',
   auditHead: 'chain',
   newest: 'messages',
+  messageStatus: 'deliveries',
+  deadLetters: 'deliveries',
 } as const satisfies VerbTables<Tables>
 
 /** Verbs that change the database through one table, in the group commit. */
@@ -81,6 +83,11 @@ const CHANGES = {
   noteRefusal: 'workers',
   submitJoin: 'workers',
   settleJoin: 'workers',
+  leaseMessages: 'deliveries',
+  noteLeases: 'deliveries',
+  giveUpMessages: 'deliveries',
+  retryMessages: 'deliveries',
+  dropMessages: 'deliveries',
   addTask: 'tasks',
   cancelTask: 'tasks',
   move: 'tasks',
@@ -393,11 +400,14 @@ class SqliteStore implements Omit<Store, TableVerb>, TablesAccess {
 
   async prune(olderThanMs: number): Promise<number> {
     const time = this.#parts.clock.wall() - olderThanMs
-    const forgotten = await this.write(({ conversations, messages, tasks, conditions, incidents, reservations }) => {
-      conversations.prune()
-      reservations.sweep()
-      return messages.prune() + tasks.prune(time) + conditions.prune(time) + incidents.prune(time)
-    })
+    const forgotten = await this.write(
+      ({ conversations, messages, deliveries, tasks, conditions, incidents, reservations }) => {
+        conversations.prune()
+        deliveries.prune(time)
+        reservations.sweep()
+        return messages.prune() + tasks.prune(time) + conditions.prune(time) + incidents.prune(time)
+      },
+    )
     return forgotten + ((await this.#retention?.prune(time)) ?? 0)
   }
 

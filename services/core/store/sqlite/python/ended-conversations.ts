@@ -4,7 +4,7 @@ import { type SessionId, sessionId } from '#fleet/session-id.ts'
 import { readTaskMessage } from '#fleet/task-messages.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { DatabaseWriter } from '../database-writer.ts'
-import { fromPythonTime, OWN_TASK_MARK, pythonTime } from './python-format.ts'
+import { fromPythonTime, OWN_MARK, pythonTime } from './python-format.ts'
 
 /** How often it is looked for, milliseconds. */
 const LOOK_MS = 60_000
@@ -76,7 +76,7 @@ export class EndedConversations {
 
   #unread(conversation: string, side: 'a' | 'b'): number {
     const { connection } = this.#writer.tables
-    return connection.get<{ count: number }>(UNREAD, conversation, side, OWN_TASK_MARK)?.count ?? 0
+    return connection.get<{ count: number }>(UNREAD, conversation, side, OWN_MARK)?.count ?? 0
   }
 
   /** Assignments that its worker has not read, and that became no tasks. */

@@ -3,7 +3,7 @@ import type { SqliteConnection } from '../file/connection.ts'
 import type { MalformedRows } from '../tables/malformed-rows.ts'
 import { ID_MAX, type MessageTable } from '../tables/messages.ts'
 import type { Tables } from '../tables/tables.ts'
-import { OWN_TASK_MARK } from './python-format.ts'
+import { OWN_MARK } from './python-format.ts'
 
 /** New messages looked at in one go. */
 const MESSAGES_AT_ONCE = 1_000
@@ -30,7 +30,7 @@ const WITH_UNREAD = `
 const OWN_ACTS = `
   SELECT s2_audit.action, named.value AS message
   FROM s2_audit, json_each(details, CASE s2_audit.action WHEN 'send' THEN '$.message' ELSE '$.messages' END) AS named
-  WHERE seq > ? AND s2_audit.action IN ('send', 'ack', 'import')`
+  WHERE seq > ? AND s2_audit.action IN ('send', 'ack', 'dead_letter', 'import')`
 
 interface MessageRow {
   readonly id: number
@@ -41,9 +41,9 @@ interface MessageRow {
   readonly isOurs: 0 | 1
 }
 
-/** A message that S2 sent or acked for an agent, or brought over from another file, read or not. */
+/** A message that S2 sent or acked for an agent, gave up, or brought over from another file, read or not. */
 interface OwnAct {
-  readonly action: 'send' | 'ack' | 'import'
+  readonly action: 'send' | 'ack' | 'dead_letter' | 'import'
   readonly message: number
 }
 
@@ -76,7 +76,7 @@ export class ForeignActs {
    */
   look(): { readonly sessions: ReadonlySet<SessionId>; readonly isMore: boolean } {
     if (this.#message === undefined) this.#skipToNow()
-    const rows = this.#connection.all<MessageRow>(NEW_MESSAGES, OWN_TASK_MARK, this.#message ?? 0, MESSAGES_AT_ONCE)
+    const rows = this.#connection.all<MessageRow>(NEW_MESSAGES, OWN_MARK, this.#message ?? 0, MESSAGES_AT_ONCE)
     const oldest = this.#oldest ?? this.#findOldest()
     const reads = this.#readsOf(oldest)
     if (rows.length > 0 || reads.size > 0) this.#readOwnActs()
@@ -154,7 +154,7 @@ export class ForeignActs {
 
   #readOwnActs(): void {
     for (const { action, message } of this.#connection.all<OwnAct>(OWN_ACTS, this.#entry)) {
-      if (action !== 'ack') this.#own.send.add(message)
+      if (action === 'send' || action === 'import') this.#own.send.add(message)
       if (action !== 'send') this.#own.ack.add(message)
     }
   }

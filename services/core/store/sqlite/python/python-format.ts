@@ -37,10 +37,10 @@ export function microsOfPythonTime(text: unknown): number | null {
 }
 
 /** What S2 sends of its own accord, and not for an agent. */
-export type OwnMark = 'task'
+export type OwnMark = 'task' | 'mail'
 
 /** How metadata with such a mark can be told: the Python bridge reads its own two keys alone. */
-export const OWN_TASK_MARK = '"s2":"task"'
+export const OWN_MARK = '"s2":"'
 
 /** A message's action and files, as JSON, and who wrote it where that is not the other end of the conversation. */
 export function pythonMetadata(
@@ -56,11 +56,13 @@ export interface MessageMetadata {
   readonly action: string | null
   readonly files: string[]
   readonly writer: Writer | null
+  /** S2 sent it of its own accord. */
+  readonly isOwn: boolean
 }
 
 /** Reads metadata of any writer: a field that is wrong counts as absent. */
 export function fromPythonMetadata(text: unknown): MessageMetadata {
-  let fields: { action_type?: unknown; files_involved?: unknown; s2_writer?: unknown } | null = null
+  let fields: { action_type?: unknown; files_involved?: unknown; s2_writer?: unknown; s2?: unknown } | null = null
   try {
     if (typeof text === 'string') fields = JSON.parse(text)
   } catch {
@@ -72,6 +74,7 @@ export function fromPythonMetadata(text: unknown): MessageMetadata {
     action: typeof action === 'string' ? action : null,
     files: Array.isArray(files) ? files.filter((file) => typeof file === 'string') : [],
     writer: writerOf(fields?.s2_writer),
+    isOwn: typeof fields?.s2 === 'string',
   }
 }
 

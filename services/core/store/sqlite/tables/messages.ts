@@ -14,6 +14,7 @@ import { type Addressee, checkPost, recipientsOf, type Writer } from '#fleet/pee
 import { redact } from '#fleet/redact.ts'
 import { isConversationId, parseSession, partnerOf, type SessionId, sessionId } from '#fleet/session-id.ts'
 import type { Clock } from '#runtime/clock.ts'
+import { withoutDelivery } from '../../message-deliveries.ts'
 import type { SqliteConnection, Value } from '../file/connection.ts'
 import {
   fromPythonMetadata,
@@ -38,13 +39,14 @@ interface MessageRow {
   readonly timestamp: unknown
   readonly read: unknown
   readonly state: 'delivered' | 'leased' | null
+  readonly dead_at: number | null
 }
 
 /** The highest id that JavaScript can count to. A foreign writer may choose higher ones: those rows are passed over. */
 export const ID_MAX = Number.MAX_SAFE_INTEGER
 
 const SELECT = `
-  SELECT m.id, m.conversation_id, m.from_session, m.to_session, m.message, m.metadata, m.timestamp, m.read, d.state
+  SELECT m.id, m.conversation_id, m.from_session, m.to_session, m.message, m.metadata, m.timestamp, m.read, d.state, d.dead_at
   FROM messages m LEFT JOIN s2_deliveries d ON d.message = m.id`
 
 const INSERT = `
@@ -243,15 +245,16 @@ export class MessageTable {
   /** Moves messages forward; answers the ids that moved. */
   mark(reader: SessionId, ids: readonly number[], mark: Mark): number[] {
     const { conversation, side } = parseSession(reader)
+    const now = this.#clock.wall()
     const moved = ids.filter((id) => {
-      if (mark === 'acked') return this.#ack(id, conversation, side)
+      if (mark === 'acked') return this.#ack(id, conversation, side, now)
       const isWaiting = this.#connection.get(
         'SELECT 1 FROM messages WHERE id = ? AND conversation_id = ? AND to_session = ? AND read = 0',
         id,
         conversation,
         side,
       )
-      return isWaiting !== undefined && this.#connection.run(ADVANCE[mark], id) > 0
+      return isWaiting !== undefined && this.#connection.run(ADVANCE[mark], id, now) > 0
     })
     if (mark === 'acked' && moved.length > 0) {
       this.#chain.append({ actor: reader, action: 'ack', details: { messages: moved } })
@@ -259,14 +262,14 @@ export class MessageTable {
     return moved
   }
 
-  #ack(id: number, conversation: string, side: string): boolean {
+  #ack(id: number, conversation: string, side: string, now: number): boolean {
     const changed = this.#connection.run(
       'UPDATE messages SET read = 1 WHERE id = ? AND conversation_id = ? AND to_session = ? AND read = 0',
       id,
       conversation,
       side,
     )
-    if (changed > 0) this.#connection.run('DELETE FROM s2_deliveries WHERE message = ?', id)
+    if (changed > 0) this.#connection.run(ACKED, id, now)
     return changed > 0
   }
 
@@ -312,11 +315,12 @@ export class MessageTable {
     return batch.isFull ? batch : { messages: batch.messages, last, isFull: seen?.count === limit }
   }
 
-  /** Forgets delivery states of messages that readers of the Python bridge have read; answers how many. */
+  /** Forgets how far messages had come that readers of the Python bridge have read; answers how many. */
   prune(): number {
     this.#connection.run('DELETE FROM s2_posts WHERE message NOT IN (SELECT id FROM messages)')
     return this.#connection.run(
-      'DELETE FROM s2_deliveries WHERE (SELECT read FROM messages WHERE id = s2_deliveries.message) IS NOT 0',
+      `DELETE FROM s2_deliveries WHERE acked_at IS NULL AND dead_at IS NULL
+        AND (SELECT read FROM messages WHERE id = s2_deliveries.message) IS NOT 0`,
     )
   }
 
@@ -394,6 +398,17 @@ export class MessageTable {
     return [first, ...rest.flatMap(({ message }) => this.#find(message) ?? [])]
   }
 
+  /** A message with what its metadata say of where it comes from; null where there is none that can be read. */
+  findWhole(
+    id: number,
+  ): { readonly message: StoredMessage; readonly writer: Writer | null; readonly isOwn: boolean } | null {
+    const row = this.#connection.get<MessageRow>(`${SELECT} WHERE m.id = ?`, id)
+    const message = row === undefined ? undefined : messageOf(row)
+    if (message === undefined) return null
+    const { writer, isOwn } = fromPythonMetadata(row?.metadata)
+    return { message, writer, isOwn }
+  }
+
   #find(id: number): Message | null {
     const row = this.#connection.get<MessageRow>(`${SELECT} WHERE m.id = ?`, id)
     const message = row === undefined ? undefined : messageOf(row)
@@ -434,10 +449,13 @@ function idsSpent(): S2Error {
 
 /** Delivery states only advance: `leased` stays. */
 const ADVANCE = {
-  delivered: "INSERT OR IGNORE INTO s2_deliveries (message, state) VALUES (?, 'delivered')",
-  leased: `INSERT INTO s2_deliveries (message, state) VALUES (?, 'leased')
-    ON CONFLICT (message) DO UPDATE SET state = 'leased' WHERE state <> 'leased'`,
+  delivered: "INSERT OR IGNORE INTO s2_deliveries (message, state, delivered_at) VALUES (?, 'delivered', ?)",
+  leased: `INSERT INTO s2_deliveries (message, state, leased_at, leases) VALUES (?, 'leased', ?, 1)
+    ON CONFLICT (message) DO UPDATE SET state = 'leased', leased_at = excluded.leased_at, leases = max(1, leases)
+      WHERE state <> 'leased'`,
 } as const
+const ACKED = `INSERT INTO s2_deliveries (message, state, acked_at) VALUES (?, 'delivered', ?)
+  ON CONFLICT (message) DO UPDATE SET acked_at = excluded.acked_at`
 
 function fingerprint({ text, action, files }: Required<MessageDraft>, to: Addressee | null = null): Uint8Array {
   const addressed = to === null ? [] : 'role' in to ? ['role', to.role] : ['agent', to.agent]
@@ -459,14 +477,10 @@ function messageOf(row: MessageRow): StoredMessage | undefined {
     action: action === null ? null : redact(action),
     files: files.map(redact),
     sentAt: fromPythonTime(row.timestamp) ?? 0,
-    delivery: row.read === 1 ? 'acked' : (row.state ?? 'queued'),
+    delivery: row.read === 1 && row.dead_at === null ? 'acked' : (row.state ?? 'queued'),
   }
 }
 
 function senderOf(writer: Writer | null): Pick<Message, 'sender'> {
   return writer === null || writer.agent === null ? {} : { sender: redact(writer.agent) }
-}
-
-function withoutDelivery({ delivery: _, ...message }: StoredMessage): Message {
-  return message
 }

@@ -1,6 +1,8 @@
 import type { S2Error } from '#fleet/errors.ts'
+import { EVERY_CHANNEL } from '#fleet/incident.ts'
 import { conversationOf, partnerOf } from '#fleet/session-id.ts'
 import type { Clock } from '#runtime/clock.ts'
+import { MessageDeliveries } from '../../message-deliveries.ts'
 import { ReservationRegistry, taskOrNull } from '../../reservation-registry.ts'
 import { WorkerRegistry } from '../../worker-registry.ts'
 import type { SqliteConnection } from '../file/connection.ts'
@@ -9,6 +11,7 @@ import type { PythonReaders } from '../python/python-readers.ts'
 import { AuditChainTable } from './audit-chain.ts'
 import { ConditionTable } from './conditions.ts'
 import { ConversationTable } from './conversations.ts'
+import { SqliteDeliveryRows } from './delivery-rows.ts'
 import { IncidentTable } from './incidents.ts'
 import type { MalformedRows } from './malformed-rows.ts'
 import { MessageTable } from './messages.ts'
@@ -24,6 +27,7 @@ export interface Tables {
   readonly conversations: ConversationTable
   readonly workers: WorkerRegistry
   readonly messages: MessageTable
+  readonly deliveries: MessageDeliveries
   readonly tasks: TaskTable
   readonly conditions: ConditionTable
   readonly incidents: IncidentTable
@@ -67,6 +71,13 @@ export function openTables(
   const messages = new MessageTable(connection, conversations, chain, clock, malformed)
   const incidents = new IncidentTable(connection, chain, clock)
   const tasks = new TaskTable(connection, conversations, messages, chain, incidents, clock, pythonReaders)
+  const deliveries = new MessageDeliveries({
+    rows: new SqliteDeliveryRows(connection, messages, conversations, tasks),
+    clock,
+    audit: (act) => chain.append(act),
+    tell: (incident) => incidents.openIncident(incident, [EVERY_CHANNEL]),
+    closeIncident: (...closed) => incidents.closeIncident(...closed),
+  })
   const conditions = new ConditionTable(connection, conversations, clock)
   const reservations = new ReservationRegistry({
     rows: new ReservationTable(connection),
@@ -81,7 +92,19 @@ export function openTables(
     tell: (to, key, draft) =>
       conversations.isLiveNow(conversationOf(to)) && messages.sendOnce(partnerOf(to), key, draft),
   })
-  return { file, connection, chain, conversations, workers, messages, tasks, conditions, incidents, reservations }
+  return {
+    file,
+    connection,
+    chain,
+    conversations,
+    workers,
+    messages,
+    deliveries,
+    tasks,
+    conditions,
+    incidents,
+    reservations,
+  }
 }
 
 /** Identifies a database whatever its file is called, also after a restore; null where S2 never wrote to it. */
