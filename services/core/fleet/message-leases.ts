@@ -34,7 +34,7 @@ export interface LeasedMessage extends StoredMessage {
  * What becomes of a message that somebody asks for: it is given, held for the one who has it, or dead. A clock that was put back
  * by more than a lease ends the lease as well, so that nothing is held for ever.
  */
-export function decideLease(
+export function decideHandOut(
   lease: MessageLease | null,
   now: number,
   leaseMs: number,

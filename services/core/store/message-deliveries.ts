@@ -16,7 +16,7 @@ import {
   deadLetterNotice,
   deadLetters,
   deadLettersCause,
-  decideLease,
+  decideHandOut,
   type LeasedMessage,
   type LeaseNote,
   type MessageStatus,
@@ -131,7 +131,7 @@ export class MessageDeliveries {
     if (record.state !== 'leased') return 'give'
     const { leasedAt, leasedUntil } = record
     if (leasedAt === null || leasedUntil === null) return 'hold'
-    return decideLease(leaseOf(record), this.#parts.clock.wall(), leasedUntil - leasedAt)
+    return decideHandOut(leaseOf(record), this.#parts.clock.wall(), leasedUntil - leasedAt)
   }
 
   #lease({ message, record }: TrackedMessage, by: string, leaseMs: number): LeasedMessage {
