@@ -30,6 +30,7 @@ export async function runHook(argv: readonly string[], context: CommandContext):
   try {
     const asked = readArguments(argv, context.env)
     if (asked === null) context.tell(`s2: hook wants EVENT --agent ${CLIENTS.join('|')}\n`)
+    else if (asked.name === 'wait') return await waitForWake(asked, context)
     else await hear(asked, context)
   } catch (error) {
     context.tell(`s2: the hook did nothing: ${(error as Error).message.slice(0, 200)}\n`)
@@ -65,6 +66,15 @@ async function hear({ name, client, state }: Asked, context: CommandContext): Pr
   const reports = new HookReports(state)
   const report = { event: await withoutSecrets(event), facts, at, isBlocked }
   await orAfter(reports, () => reports.put(report, process.pid))
+}
+
+/** Becomes a shell that waits, beside an idle client, for the text of a wake. Its exit code 2 makes the client begin a turn. */
+async function waitForWake({ client, state }: Asked, context: CommandContext): Promise<ExitCode> {
+  const input = await readHookInput(process.stdin, HOOK_INPUT_MAX, INPUT_WITHIN_MS, context.clock)
+  const event = readHookEvent(client, null, input)
+  if (event === null || event.subagent !== null || !existsSync(state)) return EXIT.done
+  const { waiterCommand } = await import('#agents/wake/hook-waiter.ts')
+  return (await context.become(await waiterCommand(state, event, context.clock))) as ExitCode
 }
 
 function factsOf(client: Client, env: CommandContext['env']): ClientFacts {

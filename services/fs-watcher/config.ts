@@ -1,4 +1,7 @@
-import { ConfigError, demand, type Env, readSettings } from '#runtime/read-settings.ts'
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { RUNGS, type Rung } from '#fleet/wake-ladder.ts'
+import { ConfigError, demand, type Env, type ReadSettings, readSettings } from '#runtime/read-settings.ts'
 import type { LifeConfig } from '#runtime/run.ts'
 import { type Command, commandLine } from '#runtime/run-command.ts'
 import { localStore } from '#runtime/settings.ts'
@@ -8,8 +11,13 @@ export interface Config extends LifeConfig {
   readonly storeUrl: string
   /** Agents and sessions that are woken from the database; none named: all ends `a`. */
   readonly wakeFor: readonly string[]
-  /** What wakes an agent. */
-  readonly wake: Pick<Command, 'argv' | 'env' | 'timeoutMs'>
+  /** The command that wakes an agent; null where there is none. */
+  readonly wake: Pick<Command, 'argv' | 'env' | 'timeoutMs'> | null
+  /** The rungs of the ladder; null: the command alone wakes, and counts as soon as it has run. */
+  readonly wakeBy: readonly Rung[] | null
+  readonly wakeWebhook: { readonly url: URL; readonly tokenFile: string | null } | null
+  /** The environment for what is run to wake. */
+  readonly env: Env
   readonly pollMs: number
 }
 
@@ -24,6 +32,9 @@ export function readConfig(env: Env): Config {
     'S2_WAKE',
     'S2_WAKE_TIMEOUT',
     'S2_WAKE_FOR',
+    'S2_WAKE_BY',
+    'S2_WAKE_WEBHOOK',
+    'S2_WAKE_WEBHOOK_TOKEN_FILE',
     'S2_POLL',
   ])
   const storeUrl = values.S2_STORE ?? localStore(values.S2_STATE)
@@ -32,7 +43,8 @@ export function readConfig(env: Env): Config {
       `S2_STORE=${storeUrl} is no database of this host: watch the inbox instead, S2_SOURCE=inbox`,
     ])
   }
-  const line = demand('S2_WAKE', values.S2_WAKE, 'it is the command that wakes the agent')
+  const line = values.S2_WAKE
+  const handed = handedOn(env)
   return Object.freeze({
     state: values.S2_STATE,
     logLevel: values.S2_LOG_LEVEL,
@@ -41,9 +53,46 @@ export function readConfig(env: Env): Config {
     source: values.S2_SOURCE,
     storeUrl,
     wakeFor: values.S2_WAKE_FOR,
-    wake: { argv: wakeLine(line), env: handedOn(env), timeoutMs: values.S2_WAKE_TIMEOUT },
+    wake: line === undefined ? null : { argv: wakeLine(line), env: handed, timeoutMs: values.S2_WAKE_TIMEOUT },
+    wakeBy: waysToWake(values),
+    wakeWebhook: webhookOf(values),
+    env: handed,
     pollMs: values.S2_POLL,
   })
+}
+
+type WakeSettings = ReadSettings<
+  'S2_STATE' | 'S2_WAKE' | 'S2_WAKE_BY' | 'S2_WAKE_WEBHOOK' | 'S2_WAKE_WEBHOOK_TOKEN_FILE'
+>
+
+/** Throws ConfigError where nothing could wake an agent: no command is set, and no client has ever told of itself. */
+function waysToWake(values: WakeSettings): readonly Rung[] | null {
+  const { S2_WAKE: command, S2_WAKE_BY: named, S2_STATE: state } = values
+  if (named === undefined && command !== undefined) return null
+  if (named === undefined && values.S2_WAKE_WEBHOOK === undefined && !existsSync(join(state, 'agents'))) {
+    demand(
+      'S2_WAKE',
+      command,
+      'it is the command that wakes the agent; s2 hooks install lets clients be woken without one',
+    )
+  }
+  if (named?.includes('exec') === true) demand('S2_WAKE', command, 'it is the command of S2_WAKE_BY=exec')
+  if (named?.includes('webhook') === true) demand('S2_WAKE_WEBHOOK', values.S2_WAKE_WEBHOOK, 'S2_WAKE_BY names it')
+  return named ?? RUNGS.filter((rung) => rung !== 'resume' && rung !== 'exec')
+}
+
+function webhookOf({
+  S2_WAKE_WEBHOOK: address,
+  S2_WAKE_WEBHOOK_TOKEN_FILE: tokenFile,
+}: WakeSettings): Config['wakeWebhook'] {
+  if (address === undefined) return null
+  const url = new URL(address)
+  if (url.protocol === 'http:' && !/^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(url.hostname)) {
+    throw new ConfigError([
+      'S2_WAKE_WEBHOOK=… must be https, or http on this host; for example https://wake.example.org/s2',
+    ])
+  }
+  return { url, tokenFile: tokenFile ?? null }
 }
 
 function wakeLine(line: string): Command['argv'] {

@@ -8,6 +8,7 @@ import { RetryLoop } from '#runtime/retry-loop.ts'
 import { KnownTroubles } from '#runtime/trouble-log.ts'
 import type { Store } from '#store/store.ts'
 import {
+  ALL_ENDS_A,
   type MailPreview,
   type MailSource,
   type MailSourceEvents,
@@ -35,9 +36,6 @@ const LOOK_AT_ALL_MS = 60_000
 const LISTEN_AGAIN = { firstMs: 100, mostMs: 5_000 }
 /** Messages asked for in one go. */
 const PAGE = 1_000
-
-/** Where S2_WAKE_FOR gives no names, all ends `a` are one target: the orchestrator that works on this host. */
-const ORCHESTRATOR: WakeTarget = 'all ends a'
 
 /**
  * The message database of this host, whoever commits there: S2's bridge, the Python bridge or another program. It is read and
@@ -220,7 +218,7 @@ export class DatabaseSource implements MailSource {
   }
 
   #targetOf(session: SessionId, agent: string): WakeTarget | null {
-    if (this.#wakeFor.length === 0) return sideOf(session) === 'a' ? ORCHESTRATOR : null
+    if (this.#wakeFor.length === 0) return sideOf(session) === 'a' ? ALL_ENDS_A : null
     return this.#wakeFor.find((name) => name === agent || name === session) ?? null
   }
 }

@@ -8,7 +8,7 @@ import { type Config, readConfig } from './config.ts'
 import type { MailSource, MailSourceEvents } from './mail-source.ts'
 import { wakeByCommand } from './run-wake-command.ts'
 import { WakeProcesses } from './wake-processes.ts'
-import { Waker } from './waker.ts'
+import { type Wake, Waker, type WakerParts } from './waker.ts'
 import { WokenMessages } from './woken-messages.ts'
 
 /** Notices new messages and wakes the agent they are for: once for each message, and never twice at a time. */
@@ -50,6 +50,7 @@ async function start(config: Config, life: Life): Promise<void> {
   }
   health.trouble('source', `the ${config.source} has not been read yet`)
   const source = await openSource(config, woken, events, life)
+  const command = config.wake === null ? null : wakeByCommand(config.wake, wakeProcesses, clock, log)
   const waker = new Waker({
     clock,
     chance: life.chance,
@@ -57,7 +58,7 @@ async function start(config: Config, life: Life): Promise<void> {
     signal: draining,
     source,
     woken,
-    wake: wakeByCommand(config.wake, wakeProcesses, clock, log),
+    ...(await howToWake(config, command, source, life)),
     onWake: (ended) => {
       metrics.note(ended)
       health.trouble('wake', ended.error === null ? null : String(ended.error))
@@ -69,6 +70,22 @@ async function start(config: Config, life: Life): Promise<void> {
     await Promise.allSettled([watching, waker.idle()])
     await woken.save()
   })
+}
+
+/** By the command alone, or by the ladder of all that is allowed. */
+async function howToWake(
+  config: Config,
+  command: Wake | null,
+  source: MailSource,
+  { clock, log }: Life,
+): Promise<Pick<WakerParts, 'wake' | 'untilDue'>> {
+  if (config.wakeBy === null && command !== null) return { wake: command }
+  const [{ openLadder }, { untilDue, wakeByLadder }] = await Promise.all([
+    import('./open-ladder.ts'),
+    import('./wake-by-ladder.ts'),
+  ])
+  const parts = await openLadder(config, command, source, { clock, log })
+  return { wake: wakeByLadder(parts), untilDue: async (target, signal) => await untilDue(target, parts, signal) }
 }
 
 async function openSource(

@@ -42,6 +42,9 @@ export function textlessPreview({ id, from, to, sentAt }: UnreadMail): MailPrevi
 /** Who is woken: an agent, or a session that stands for one. */
 export type WakeTarget = string
 
+/** Where S2_WAKE_FOR gives no names, all ends `a` are one target: the orchestrator that works on this host. */
+export const ALL_ENDS_A: WakeTarget = 'all ends a'
+
 /** Where mail comes from, and who it is for. */
 export interface MailSource {
   /** The messages that wait for a target, oldest first: those neither acked nor taken by its agent. */

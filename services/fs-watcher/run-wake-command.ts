@@ -14,7 +14,7 @@ const TAIL_MAX = 1_000
  * command leaves running in its process group end with it: a process that shall outlive it is started by setsid(1).
  */
 export function wakeByCommand(
-  { argv, env, timeoutMs }: Config['wake'],
+  { argv, env, timeoutMs }: NonNullable<Config['wake']>,
   wakeProcesses: WakeProcesses,
   clock: Clock,
   log: Pick<Log, 'debug'>,

@@ -33,6 +33,11 @@ export interface WakerParts {
   readonly source: Pick<MailSource, 'unread' | 'previews' | 'covers'>
   readonly woken: Pick<WokenMessages, 'has' | 'keep' | 'release'>
   readonly wake: Wake
+  /**
+   * Waits until a target may be woken; rejects when the signal aborts. Whoever can wait so proves what was read, and its messages are
+   * noted after the wake, so that none is lost. Left out: they are noted before, so that no command runs twice for one.
+   */
+  readonly untilDue?: (target: WakeTarget, signal: AbortSignal) => Promise<void>
   /** Told of each wake that ended: how long after the first hint it began, and how long it ran. */
   onWake(ended: { readonly error: unknown; readonly waitedMs: number; readonly tookMs: number }): void
 }
@@ -89,25 +94,45 @@ export class Waker {
 
   /** Looks up the mail that waits, and wakes if any of it is new; answers false when the attempt failed. */
   async #attempt(target: WakeTarget, hintedAt: number): Promise<boolean> {
-    const { source, woken, log } = this.#parts
-    let call: WakeCall
+    const { woken, log, untilDue, signal } = this.#parts
+    let call: WakeCall | null
     try {
-      const mail = await source.unread(target)
-      const fresh = new Set(mail.filter((each) => !woken.has(each)))
-      if (fresh.size === 0) return true
-      const earlier = mail.filter((each) => !fresh.has(each)).slice(0, SHOWN_MAX)
-      const messages = await source.previews([...fresh].slice(0, SHOWN_MAX))
-      call = { target, mail, fresh, messages, earlier: await source.previews(earlier) }
-      await woken.keep(mail, (session) => source.covers(target, session))
+      call = await this.#callFor(target)
+      if (call === null) return true
+      if (untilDue === undefined) await this.#keep(call)
     } catch (error) {
+      if (signal.aborted) return true
       this.#reportFailure('mail lookup failed, wake postponed', { target, error })
       return false
     }
     const error = await this.#wake(call, hintedAt)
     if (error instanceof NotStartedError) {
       await woken.release([...call.fresh]).catch((fault: unknown) => log.warn('wake note not taken back', { fault }))
+    } else if (untilDue !== undefined && !signal.aborted) {
+      await this.#keep(call).catch((fault: unknown) => log.warn('wake not noted', { fault }))
     }
     return error === null
+  }
+
+  /** What a target is woken for once it may be; null where nothing of it is new. */
+  async #callFor(target: WakeTarget): Promise<WakeCall | null> {
+    const { source, woken, untilDue, signal } = this.#parts
+    const isNew = (each: UnreadMail): boolean => !woken.has(each)
+    if (untilDue !== undefined) {
+      if (!(await source.unread(target)).some(isNew)) return null
+      await untilDue(target, signal)
+    }
+    const mail = await source.unread(target)
+    const fresh = new Set(mail.filter(isNew))
+    if (fresh.size === 0) return null
+    const earlier = mail.filter((each) => !fresh.has(each)).slice(0, SHOWN_MAX)
+    const messages = await source.previews([...fresh].slice(0, SHOWN_MAX))
+    return { target, mail, fresh, messages, earlier: await source.previews(earlier) }
+  }
+
+  async #keep({ target, mail }: WakeCall): Promise<void> {
+    const { source, woken } = this.#parts
+    await woken.keep(mail, (session) => source.covers(target, session))
   }
 
   /** Answers what went wrong; null for a wake that worked, or was ended with this program. */

@@ -108,6 +108,6 @@ test('settings that cannot work are refused with an example', () => {
     () => readConfig({ ...base, S2_WAKE: 'x', S2_SOURCE: 'database', S2_STORE: 'https://b' }),
     /is no database of this host/,
   )
-  const { wake } = readConfig({ ...base, S2_WAKE: 'x', S2_ALERT_WEBHOOK: 'https://hush.example.org' })
-  assert.ok(!Object.hasOwn(wake.env, 'S2_ALERT_WEBHOOK'), 'secrets are not handed on')
+  const { env } = readConfig({ ...base, S2_WAKE: 'x', S2_ALERT_WEBHOOK: 'https://hush.example.org' })
+  assert.ok(!Object.hasOwn(env, 'S2_ALERT_WEBHOOK'), 'secrets are not handed on')
 })

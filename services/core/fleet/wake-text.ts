@@ -13,3 +13,34 @@ export function wakeHead(id: string): string {
 export function wakesIn(text: string): string[] {
   return [...text.matchAll(WAKE)].flatMap(([, id]) => (id === undefined ? [] : [id]))
 }
+
+/** What a wake may tell: facts, and never what a message says. */
+export interface WakeFacts {
+  /** Who wrote, as people call them. */
+  readonly from: readonly string[]
+  /** Unread messages. */
+  readonly messages: number
+  /** The task that waits for this agent or is held by it; null where there is none. */
+  readonly task: string | null
+}
+
+/** Names that a text shows. */
+const NAMES_MAX = 5
+/** Whatever else a name may hold is left out: it stands in a text that an agent reads, or that is typed into a terminal. */
+const NOT_IN_NAMES = /[^\w./@-]+/g
+
+/** The whole text of a wake: one line, without anything that steers a terminal. */
+export function wakeText(id: string, { from, messages, task }: WakeFacts): string {
+  const names = [...new Set(from.map(named))].filter((each) => each !== '')
+  const shown = names.slice(0, NAMES_MAX).join(', ') + (names.length > NAMES_MAX ? ' and others' : '')
+  const mail = `${messages} unread ${messages === 1 ? 'message' : 'messages'}${shown === '' ? '' : ` from ${shown}`}`
+  return [
+    `${wakeHead(id)}: ${messages === 0 ? 'no unread message' : mail}.`,
+    ...(task === null ? [] : [`Task ${named(task)} is open.`]),
+    'The MCP tool check_messages or the command "s2 check" reads messages; "s2 task take" takes a task.',
+  ].join(' ')
+}
+
+function named(name: string): string {
+  return name.replaceAll(NOT_IN_NAMES, '').slice(0, 80)
+}

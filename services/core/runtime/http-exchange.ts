@@ -13,6 +13,8 @@ export interface HttpRequest {
   /** Trusts whatever certificate there is: for what is sealed and signed by itself. */
   readonly anyCertificate?: boolean
   readonly contentType?: string
+  /** Sent as `Authorization: Bearer`. */
+  readonly bearer?: string | undefined
   /** Most characters of an answer; a longer one is an error. */
   readonly answerMax: number
 }
@@ -30,12 +32,16 @@ export async function httpExchange(asked: HttpRequest, signal: AbortSignal): Pro
   const { to, body = '' } = asked
   using socket = !(to instanceof URL) && 'path' in to.address ? socketPath(to.address.path) : null
   return await new Promise((resolve, reject) => {
-    const { method = 'GET', authority, contentType, anyCertificate = false } = asked
+    const { method = 'GET', authority, contentType, bearer, anyCertificate = false } = asked
     const options = {
       method,
       signal,
       agent: false as const,
-      headers: { accept: 'application/json', ...(contentType === undefined ? {} : { 'content-type': contentType }) },
+      headers: {
+        accept: 'application/json',
+        ...(contentType === undefined ? {} : { 'content-type': contentType }),
+        ...(bearer === undefined ? {} : { authorization: `Bearer ${bearer}` }),
+      },
       ...(anyCertificate ? { rejectUnauthorized: false } : {}),
       ...(authority === undefined ? {} : { ca: authority }),
     }

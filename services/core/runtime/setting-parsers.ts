@@ -33,6 +33,11 @@ export function word<const W extends string>(words: readonly W[]) {
   }
 }
 
+/** Some of these words, each once, with commas between. */
+export function listOfWords<const W extends string>(words: readonly W[]) {
+  return (text: string): readonly W[] => [...new Set(list(text).map(word(words)))]
+}
+
 export function matching(pattern: RegExp, message: string) {
   return (text: string): string => {
     if (!pattern.test(text)) throw new Error(message)

@@ -19,6 +19,7 @@ import {
   word,
   yesNo,
 } from './setting-parsers.ts'
+import { WAKE_SETTINGS } from './wake-settings.ts'
 
 /** What programs there are; each setting says who reads it. */
 export const PROGRAMS = ['bridge', 'keepalive', 'fs-watcher', 'cred-sync', 'watchdog', 'worker', 'local', 's2'] as const
@@ -405,26 +406,7 @@ export const SETTINGS = {
     example: 'database',
     parse: word(['database', 'inbox']),
   },
-  S2_WAKE: {
-    about: 'Command that wakes the agent: JSON on its standard input. A JSON list is run as it is, else by sh.',
-    programs: ['fs-watcher'],
-    example: 'notify-send "mail for the agent"',
-    parse: text,
-  },
-  S2_WAKE_TIMEOUT: {
-    about: 'How long a wake command may run before it is ended with its children.',
-    programs: ['fs-watcher'],
-    fallback: '10m',
-    example: '60s',
-    parse: durationBetween(100, 86_400_000),
-  },
-  S2_WAKE_FOR: {
-    about: 'Agents or sessions of the database that are woken here. Left out: all ends `a`.',
-    programs: ['fs-watcher'],
-    fallback: '',
-    example: 'orchestrator,conv_0123456789abcdef/b',
-    parse: list,
-  },
+  ...WAKE_SETTINGS,
   S2_POLL: {
     about: 'How often a watcher looks even when it heard nothing.',
     programs: ['fs-watcher', 'keepalive'],

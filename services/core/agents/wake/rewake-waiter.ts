@@ -1,0 +1,61 @@
+import { closeSync, constants, fstatSync, openSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
+import { isRunning } from '#runtime/process-life.ts'
+import type { ClientSession } from '../client-session.ts'
+import { agentsFolder } from '../hook-reports.ts'
+import { forClient, type WakeAdapter } from './adapter.ts'
+import { isOurs } from './client-environment.ts'
+
+/**
+ * The pipe on which a hook of an idle session waits (`s2 hook wait`): what is written there ends the hook, whose text begins a turn.
+ * A pipe tells its writer whether anybody reads.
+ */
+export function waiterPipe(state: string, { client, id }: Pick<ClientSession, 'client' | 'id'>): string {
+  return join(waiterFolder(state), `${client}-${id.replaceAll(/[^\w-]/g, '_')}`)
+}
+
+export function waiterFolder(state: string): string {
+  return join(agentsFolder(state), 'waiters')
+}
+
+/** Wakes by a hook that waits beside an idle session of Claude Code (`asyncRewake`). It works in every permission mode. */
+export function rewakeWaiter(state: string): WakeAdapter {
+  return forClient({
+    rung: 'rewake',
+    timeoutMs: 2_000,
+    whyNot: async (session) => {
+      if (session.client !== 'claude') return 'only Claude Code takes up what a waiting hook says'
+      if (session.process !== null && !isRunning(session.process)) return 'the process of the session has ended'
+      return whyNobodyWaits(waiterPipe(state, session))
+    },
+    wake: async (session, text) => {
+      const pipe = openWaited(waiterPipe(state, session))
+      try {
+        writeSync(pipe, `${text}\n`)
+      } finally {
+        closeSync(pipe)
+      }
+      return 'sent'
+    },
+  })
+}
+
+function whyNobodyWaits(path: string): string | null {
+  try {
+    closeSync(openWaited(path))
+    return null
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    // ENXIO: nobody reads (fifo(7))
+    return code === 'ENXIO' || code === 'ENOENT' ? 'no hook of the session waits now' : message
+  }
+}
+
+/** Opens a pipe that somebody waits on; throws ENXIO or ENOENT where nobody does. */
+export function openWaited(path: string): number {
+  const pipe = openSync(path, constants.O_WRONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW)
+  const stat = fstatSync(pipe)
+  if (stat.isFIFO() && isOurs(stat.uid)) return pipe
+  closeSync(pipe)
+  throw new Error(`${path} is no pipe of this user`)
+}

@@ -1,0 +1,82 @@
+import { HOUR_MS, RUNGS, type Rung } from '#fleet/wake-ladder.ts'
+import { publish } from '#spool/atomic-files.ts'
+import { readPlainFile } from '#spool/plain-file.ts'
+import type { ClientSession } from '../client-session.ts'
+
+const MEMORY_FILE_MAX = 1024 * 1024
+/** Agents with their clients that are remembered; the oldest go first. */
+const WORKED_MAX = 1_000
+
+/** Which rung was read by an agent, as its client was then. */
+export interface WorkedRung {
+  readonly rung: Rung
+  /** From what was sent to the proof, milliseconds. */
+  readonly readMs: number
+  /** Milliseconds since 1970. */
+  readonly at: number
+}
+
+/**
+ * Which rung worked for each agent and version of its client, and when something was sent to each agent, on disk: a restart begins
+ * neither the ladder nor the budget anew. One program writes one file.
+ */
+export class WakeMemory {
+  readonly #path: string
+  readonly #worked = new Map<string, WorkedRung>()
+  readonly #sent = new Map<string, readonly number[]>()
+
+  private constructor(path: string) {
+    this.#path = path
+  }
+
+  /** Reads the file. One that makes no sense counts as empty: then wakes begin with the first rung. */
+  static async open(path: string): Promise<WakeMemory> {
+    const memory = new WakeMemory(path)
+    try {
+      memory.#take(JSON.parse((await readPlainFile(path, MEMORY_FILE_MAX, 'own'))?.text ?? '{}'))
+    } catch {
+      memory.#worked.clear()
+    }
+    return memory
+  }
+
+  worked(agent: string, session: ClientSession | null): WorkedRung | null {
+    return this.#worked.get(nameOf(agent, session)) ?? null
+  }
+
+  async noteWorked(agent: string, session: ClientSession | null, worked: WorkedRung): Promise<void> {
+    const name = nameOf(agent, session)
+    this.#worked.delete(name)
+    this.#worked.set(name, worked)
+    for (const oldest of [...this.#worked.keys()].slice(0, -WORKED_MAX)) this.#worked.delete(oldest)
+    await this.#save()
+  }
+
+  /** When something was sent to an agent in the last hour, milliseconds since 1970. */
+  sent(agent: string): readonly number[] {
+    return this.#sent.get(agent) ?? []
+  }
+
+  async noteSent(agent: string, at: number): Promise<void> {
+    this.#sent.set(agent, [...this.sent(agent).filter((each) => at - each < HOUR_MS), at])
+    await this.#save()
+  }
+
+  async #save(): Promise<void> {
+    const kept = { worked: Object.fromEntries(this.#worked), sent: Object.fromEntries(this.#sent) }
+    await publish(this.#path, `${JSON.stringify(kept)}\n`)
+  }
+
+  #take(kept: { worked?: Record<string, WorkedRung>; sent?: Record<string, readonly number[]> }): void {
+    for (const [name, each] of Object.entries(kept.worked ?? {})) {
+      if (RUNGS.includes(each.rung)) this.#worked.set(name, each)
+    }
+    for (const [agent, at] of Object.entries(kept.sent ?? {})) {
+      if (Array.isArray(at) && at.every(Number.isFinite)) this.#sent.set(agent, at)
+    }
+  }
+}
+
+function nameOf(agent: string, session: ClientSession | null): string {
+  return session === null ? agent : `${agent} ${session.client} ${session.version ?? '?'}`
+}

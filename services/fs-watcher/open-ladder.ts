@@ -1,0 +1,49 @@
+import { join } from 'node:path'
+import { readClientSessions } from '#agents/client-sessions-folder.ts'
+import type { WakeAdapter } from '#agents/wake/adapter.ts'
+import { wakeAdapters } from '#agents/wake/client-adapters.ts'
+import { WakeMemory } from '#agents/wake/wake-memory.ts'
+import type { Clock } from '#runtime/clock.ts'
+import type { Log } from '#runtime/log.ts'
+import type { Config } from './config.ts'
+import { ALL_ENDS_A, type MailSource } from './mail-source.ts'
+import { type LadderParts, triedText } from './wake-by-ladder.ts'
+import type { Wake, WakeCall } from './waker.ts'
+
+/** What the ladder of this host stands on. */
+export async function openLadder(
+  config: Config,
+  command: Wake | null,
+  source: MailSource,
+  { clock, log }: { readonly clock: Clock; readonly log: Pick<Log, 'info' | 'warn'> },
+): Promise<LadderParts> {
+  const { state, env, wakeBy } = config
+  const all = wakeAdapters({ clock, state, env, webhook: config.wakeWebhook })
+  const adaptersFor = (call: WakeCall): WakeAdapter[] => {
+    const known = command === null ? all : [...all, commandRung(command, call, config)]
+    return (wakeBy ?? []).flatMap((rung) => known.find((each) => each.rung === rung) ?? [])
+  }
+  return {
+    clock,
+    log,
+    source,
+    memory: await WakeMemory.open(join(state, 'watcher', `${config.source}-wakes.json`)),
+    sessions: async () => await readClientSessions(state),
+    isSole: (target) => target === ALL_ENDS_A,
+    adapters: adaptersFor,
+    onNotWoken: async ({ target }, end) => log.warn('agent not woken', { target, tried: triedText(end) }),
+  }
+}
+
+/** The command of S2_WAKE as a rung: that it worked proves no reading here. */
+function commandRung(command: Wake, call: WakeCall, { wake }: Config): WakeAdapter {
+  return {
+    rung: 'exec',
+    timeoutMs: wake?.timeoutMs ?? 0,
+    whyNot: async () => null,
+    wake: async (_session, _text, signal) => {
+      await command(call, signal)
+      return 'sent'
+    },
+  }
+}

@@ -1,0 +1,102 @@
+import { randomBytes } from 'node:crypto'
+import type { ClientSession } from '#agents/client-session.ts'
+import type { WakeAdapter } from '#agents/wake/adapter.ts'
+import { type Climb, climb } from '#agents/wake/climb.ts'
+import type { WakeMemory } from '#agents/wake/wake-memory.ts'
+import type { SessionId } from '#fleet/session-id.ts'
+import { type ClientView, whatClientIsAt } from '#fleet/wake-ladder.ts'
+import { wakeText } from '#fleet/wake-text.ts'
+import type { Clock } from '#runtime/clock.ts'
+import type { Log } from '#runtime/log.ts'
+import { chooseSession, hasClientEnded } from './choose-session.ts'
+import type { MailSource, WakeTarget } from './mail-source.ts'
+import type { Wake, WakeCall } from './waker.ts'
+
+export interface LadderParts {
+  readonly clock: Clock
+  readonly log: Pick<Log, 'info' | 'warn'>
+  readonly source: Pick<MailSource, 'unread' | 'covers'>
+  readonly memory: WakeMemory
+  readonly sessions: () => Promise<readonly ClientSession[]>
+  /** Whether a target is all that this host has, so that a client which names no session is meant. */
+  readonly isSole: (target: WakeTarget) => boolean
+  /** The rungs for one call, in their order. */
+  readonly adapters: (call: WakeCall) => readonly WakeAdapter[]
+  /** Told of each agent that no rung reached. */
+  readonly onNotWoken: (call: WakeCall, climb: Climb) => Promise<void>
+}
+
+/** How often it is looked whether a client may be woken now. */
+const LOOK_MS = 500
+
+/** Waits while the client of a target is at work, at a dialog or at a limit: it reads its mail when its turn ends. */
+export async function untilDue(target: WakeTarget, parts: LadderParts, signal: AbortSignal): Promise<void> {
+  let told = ''
+  for (;;) {
+    const session = await choose(target, parts)
+    if (session === null || hasClientEnded(session) || whatClientIsAt(viewOf(session, parts.clock)) === null) return
+    const { state, what } = session.activity
+    if (told !== state) parts.log.info('wake waits for the client', { target, state, what })
+    told = state
+    await parts.clock.sleep(LOOK_MS, signal)
+  }
+}
+
+/** Wakes by the rungs of the ladder until one is read; rejects where none was. */
+export function wakeByLadder(parts: LadderParts): Wake {
+  const { clock, memory, source } = parts
+  return async (call, signal) => {
+    const { target } = call
+    const fresh = [...call.fresh]
+    const isTaken = async (): Promise<boolean> => {
+      const unread = new Set((await source.unread(target)).map(({ to, id }) => `${to} ${id}`))
+      return fresh.every(({ to, id }) => !unread.has(`${to} ${id}`))
+    }
+    const end = await climb(
+      {
+        clock,
+        adapters: parts.adapters(call),
+        worked: (session) => memory.worked(target, session)?.rung ?? null,
+        sent: () => memory.sent(target),
+        look: async () => ({ session: await choose(target, parts), isTaken: await isTaken() }),
+        newId: () => randomBytes(6).toString('hex'),
+        text: (id) => wakeText(id, { from: sendersOf(call), messages: call.mail.length, task: null }),
+        onSend: async () => await memory.noteSent(target, clock.wall()),
+        onWait: () => undefined,
+      },
+      signal,
+    )
+    await conclude(call, end, parts)
+  }
+}
+
+async function conclude(call: WakeCall, end: Climb, { memory, clock, log, onNotWoken }: LadderParts): Promise<void> {
+  const { target } = call
+  if (!end.isRead) {
+    await onNotWoken(call, end)
+    throw new Error(`no way to wake it was read: ${triedText(end)}`)
+  }
+  const { rung, readMs, session } = end
+  if (rung === null || readMs === null) return
+  await memory.noteWorked(target, session, { rung, readMs: Math.round(readMs), at: clock.wall() })
+  log.info('wake read', { target, rung, readMs: Math.round(readMs), tries: end.tries.length })
+}
+
+/** What was tried, for people. */
+export function triedText({ tries, session }: Climb): string {
+  if (tries.length === 0) return session === null ? 'no session of a client is known' : 'no rung is allowed'
+  return tries.map(({ rung, refusal }) => `${rung} (${refusal ?? 'sent, not read'})`).join(', ')
+}
+
+function sendersOf({ mail }: WakeCall): string[] {
+  return mail.map(({ from }) => from)
+}
+
+async function choose(target: WakeTarget, { sessions, source, isSole }: LadderParts): Promise<ClientSession | null> {
+  const covers = (session: SessionId): boolean => source.covers(target, session)
+  return chooseSession(await sessions(), { covers, takesUnnamed: isSole(target) })
+}
+
+function viewOf({ activity, heardAt }: ClientSession, clock: Clock): ClientView {
+  return { state: activity.state, heardMs: clock.wall() - heardAt }
+}

@@ -1,0 +1,92 @@
+import assert from 'node:assert/strict'
+import { type ChildProcessWithoutNullStreams, execFileSync, spawn } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, type TestContext, test } from 'node:test'
+import { rewakeWaiter, waiterPipe } from '#agents/wake/rewake-waiter.ts'
+import { sampleSession } from '../core/agents/sample-session.ts'
+import { until } from '../until.ts'
+
+const base = mkdtempSync(join(tmpdir(), 's2-hook-wait-'))
+after(() => rmSync(base, { recursive: true, force: true }))
+const signal = AbortSignal.timeout(120_000)
+const TEXT = 'S2 wake 0123456789ab: 1 unread message. It says "$(id)".'
+const session = sampleSession()
+
+class Waiter {
+  readonly ended: Promise<{ readonly code: number | null; readonly err: string }>
+  readonly child: ChildProcessWithoutNullStreams
+
+  /** Runs `s2 hook wait` as Claude Code does at the end of a turn. */
+  constructor(state: string, t: TestContext) {
+    const input = JSON.stringify({ session_id: session.id, hook_event_name: 'Stop', cwd: '/tmp' })
+    const args = ['services/cli/main.ts', 'hook', 'wait', '--agent', 'claude', '--state', state]
+    this.child = spawn(process.execPath, args, { env: { PATH: process.env.PATH, HOME: base }, detached: true })
+    let err = ''
+    this.child.stderr.on('data', (data) => {
+      err += String(data)
+    })
+    this.ended = new Promise((resolve) => this.child.once('close', (code) => resolve({ code, err })))
+    this.child.stdin.end(input)
+    t.after(() => {
+      if (this.child.exitCode === null && this.child.pid !== undefined) process.kill(-this.child.pid, 'SIGKILL')
+    })
+  }
+}
+
+function newState(name: string): string {
+  const state = join(base, name)
+  mkdirSync(state, { mode: 0o700 })
+  return state
+}
+
+const waits = async (state: string): Promise<boolean> => (await rewakeWaiter(state).whyNot(session, signal)) === null
+
+test('a hook that waits ends with the text of the wake and nothing else, and exit code 2', async (t) => {
+  const state = newState('text')
+  const waiter = new Waiter(state, t)
+  await until('it waits', () => waits(state))
+  assert.equal(await rewakeWaiter(state).wake(session, TEXT, signal), 'sent')
+  assert.deepEqual(await waiter.ended, { code: 2, err: `${TEXT}\n` })
+  assert.equal(await waits(state), false)
+})
+
+test('of several hooks of one session the last one waits', async (t) => {
+  const state = newState('several')
+  const first = new Waiter(state, t)
+  await until('the first waits', () => waits(state))
+  const second = new Waiter(state, t)
+  assert.deepEqual(await first.ended, { code: 0, err: '' })
+  await until('the second waits', () => waits(state))
+  await rewakeWaiter(state).wake(session, TEXT, signal)
+  assert.equal((await second.ended).code, 2)
+})
+
+test('a waiting hook takes little memory', async (t) => {
+  const state = newState('memory')
+  const waiter = new Waiter(state, t)
+  await until('it waits', () => waits(state))
+  const status = readFileSync(`/proc/${waiter.child.pid}/status`, 'utf8')
+  assert.match(status, /^Name:\s+(sh|dash|bash|busybox)$/m)
+})
+
+test('a pipe that was left over is cleared away, and one that is waited on is not', async (t) => {
+  const state = newState('left')
+  const waiter = new Waiter(state, t)
+  await until('it waits', () => waits(state))
+  const left = waiterPipe(state, { client: 'claude', id: 'left-over' })
+  execFileSync('mkfifo', [left])
+  const old = new Date('2020-01-01')
+  for (const each of [left, waiterPipe(state, session)]) utimesSync(each, old, old)
+  const other = new Waiter(state, t)
+  await waiter.ended
+  await until('the other waits', () => waits(state))
+  assert.deepEqual(readdirSync(join(state, 'agents', 'waiters')), [`claude-${session.id}`])
+  await rewakeWaiter(state).wake(session, TEXT, signal)
+  await other.ended
+})
+
+test('where S2 keeps nothing, nobody waits', async (t) => {
+  assert.deepEqual(await new Waiter(join(base, 'nothing'), t).ended, { code: 0, err: '' })
+})

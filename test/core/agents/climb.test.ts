@@ -1,0 +1,190 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { ClientSession } from '#agents/client-session.ts'
+import type { WakeAdapter } from '#agents/wake/adapter.ts'
+import { climb } from '#agents/wake/climb.ts'
+import type { Rung } from '#fleet/wake-ladder.ts'
+import { wakeText } from '#fleet/wake-text.ts'
+import { ManualClock } from '../../manual-clock.ts'
+import { sampleSession } from './sample-session.ts'
+
+type Behaviour = 'sends' | 'reads' | 'fails' | 'hangs' | { readonly not: string }
+
+/** A climb over rungs that behave as the test says, with a session that the test changes. */
+function scene(rungs: Partial<Record<Rung, Behaviour>>, worked: Rung | null = null) {
+  const clock = new ManualClock()
+  const abort = new AbortController()
+  const at = { session: sampleSession({ heardAt: clock.wall() }) as ClientSession | null, isTaken: false }
+  const texts: { rung: Rung; text: string; after: number }[] = []
+  const waits: string[] = []
+  const began = clock.now()
+  const adapters = Object.entries(rungs).map(([rung, behaviour]): WakeAdapter => {
+    return {
+      rung: rung as Rung,
+      timeoutMs: 5_000,
+      whyNot: async () => (typeof behaviour === 'object' ? behaviour.not : null),
+      wake: async (_session, text) => {
+        texts.push({ rung: rung as Rung, text, after: clock.now() - began })
+        if (behaviour === 'fails') throw new Error('refused')
+        if (behaviour === 'hangs') await new Promise(() => undefined)
+        return behaviour === 'reads' ? 'read' : 'sent'
+      },
+    }
+  })
+  let made = 0
+  const end = climb(
+    {
+      clock,
+      adapters,
+      worked: () => worked,
+      sent: () => [],
+      look: async () => ({ ...at }),
+      newId: () => {
+        made += 1
+        return String(made).padStart(12, '0')
+      },
+      text: (id) => wakeText(id, { from: ['conv_aa/a'], messages: 1, task: null }),
+      onSend: async () => undefined,
+      onWait: (what) => void waits.push(what),
+    },
+    abort.signal,
+  )
+  end.catch(() => undefined)
+  const reads = (id: string): void => {
+    at.session = { ...(at.session ?? sampleSession()), wakesRead: [id] }
+  }
+  return { clock, at, texts, waits, end, reads, abort }
+}
+
+test('what was sent and is not read within 30 seconds is followed by the next rung, under a name of its own', async () => {
+  const { clock, texts, end, reads } = scene({ inbox_socket: 'sends', tmux: 'sends' })
+  await clock.advance(29_900)
+  assert.deepEqual(
+    texts.map(({ rung }) => rung),
+    ['inbox_socket'],
+  )
+  await clock.advance(1_000)
+  assert.deepEqual(
+    texts.map(({ rung }) => rung),
+    ['inbox_socket', 'tmux'],
+  )
+  assert.match(texts[1]?.text ?? '', /^S2 wake 000000000002: 1 unread message from conv_aa\/a\./)
+  reads('000000000002')
+  await clock.advance(1_000)
+  const { rung, isRead } = await end
+  assert.deepEqual({ rung, isRead }, { rung: 'tmux', isRead: true })
+})
+
+test('a text that is read late counts for the rung that sent it', async () => {
+  const { clock, end, reads } = scene({ inbox_socket: 'sends', tmux: 'sends' })
+  await clock.advance(31_000)
+  reads('000000000001')
+  await clock.advance(1_000)
+  assert.equal((await end).rung, 'inbox_socket')
+})
+
+test('a rung that cannot be tried, fails or hangs costs no waiting for a proof', async () => {
+  const { clock, texts, end } = scene({
+    inbox_socket: { not: 'no socket' },
+    rewake: 'fails',
+    app_server: 'hangs',
+    tmux: 'reads',
+  })
+  await clock.advance(6_000)
+  assert.deepEqual(
+    texts.map(({ rung, after }) => [rung, Math.round(after / 1_000)]),
+    [
+      ['rewake', 0],
+      ['app_server', 0],
+      ['tmux', 5],
+    ],
+  )
+  const { rung, tries } = await end
+  assert.equal(rung, 'tmux')
+  assert.deepEqual(
+    tries.map(({ refusal }) => refusal),
+    ['no socket', 'refused', 'no answer within 5 s', null],
+  )
+})
+
+test('mail that is taken meanwhile proves it', async () => {
+  const { clock, at, end } = scene({ inbox_socket: 'sends' })
+  await clock.advance(2_000)
+  at.isTaken = true
+  await clock.advance(1_000)
+  const { rung, isRead } = await end
+  assert.deepEqual({ rung, isRead }, { rung: 'inbox_socket', isRead: true })
+})
+
+test('where nothing is read, all that was tried is named', async () => {
+  const { clock, end } = scene({ inbox_socket: 'sends', tmux: { not: 'a draft' } })
+  await clock.advance(40_000)
+  const { rung, isRead, tries } = await end
+  assert.deepEqual({ rung, isRead }, { rung: null, isRead: false })
+  assert.deepEqual(
+    tries.map((each) => [each.rung, each.refusal]),
+    [
+      ['inbox_socket', null],
+      ['tmux', 'a draft'],
+    ],
+  )
+})
+
+test('the rung that worked before comes first', async () => {
+  const { clock, texts } = scene({ inbox_socket: 'sends', tmux: 'reads' }, 'tmux')
+  await clock.advance(1_000)
+  assert.deepEqual(
+    texts.map(({ rung }) => rung),
+    ['tmux'],
+  )
+})
+
+test('nothing is sent into a dialog that opens between two rungs', async () => {
+  const { clock, at, texts, waits } = scene({ inbox_socket: 'sends', tmux: 'sends' })
+  await clock.advance(10_000)
+  at.session = sampleSession({
+    activity: { state: 'waiting', what: 'permission prompt', until: null },
+    heardAt: clock.wall(),
+  })
+  await clock.advance(60_000)
+  assert.deepEqual(
+    texts.map(({ rung }) => rung),
+    ['inbox_socket'],
+  )
+  assert.equal(waits[0], 'person')
+  at.session = sampleSession({ heardAt: clock.wall() })
+  await clock.advance(1_000)
+  assert.deepEqual(
+    texts.map(({ rung }) => rung),
+    ['inbox_socket', 'tmux'],
+  )
+})
+
+test('another session of the agent gets each rung anew', async () => {
+  const { clock, at, texts } = scene({ inbox_socket: 'sends' })
+  await clock.advance(10_000)
+  at.session = sampleSession({ id: 'another-one', heardAt: clock.wall() })
+  await clock.advance(1_000)
+  assert.equal(texts.length, 2)
+})
+
+test('it ends with the program', async () => {
+  const { clock, abort, end } = scene({ inbox_socket: 'sends' })
+  await clock.advance(1_000)
+  abort.abort(new Error('the program ends'))
+  await clock.advance(1_000)
+  await assert.rejects(end, /the program ends/)
+})
+
+test('a text of a wake holds names and figures, whatever names are made of', () => {
+  const text = wakeText('0123456789ab', {
+    from: ['conv_a/a', 'x\u001b[31m; rm -rf "$HOME"\n--settings'],
+    messages: 2,
+    task: 'a b`c`',
+  })
+  assert.equal(
+    text,
+    'S2 wake 0123456789ab: 2 unread messages from conv_a/a, x31mrm-rfHOME--settings. Task abc is open. ' +
+      'The MCP tool check_messages or the command "s2 check" reads messages; "s2 task take" takes a task.',
+  )
+})

@@ -1,0 +1,238 @@
+import assert from 'node:assert/strict'
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer as createHttpServer, type Server } from 'node:http'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { after, type TestContext, test } from 'node:test'
+import { WebSocketServer } from 'ws'
+import type { ClientSession } from '#agents/client-session.ts'
+import { codexQueue, codexTurn } from '#agents/wake/codex-turn.ts'
+import { webhook } from '#agents/wake/for-people.ts'
+import { inboxSocket } from '#agents/wake/inbox-socket.ts'
+import { resumedSession } from '#agents/wake/resumed-session.ts'
+import { rewakeWaiter, waiterPipe } from '#agents/wake/rewake-waiter.ts'
+import { systemClock } from '#runtime/clock.ts'
+import { processStart } from '#runtime/process-stat.ts'
+import { sampleSession } from './sample-session.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 's2-wakes-'))
+after(() => rmSync(folder, { recursive: true }))
+const signal = AbortSignal.timeout(60_000)
+const TEXT = 'S2 wake 0123456789ab: 1 unread message.'
+
+/** A process that stands for a client, with an environment and arguments of its own. */
+function client(
+  t: TestContext,
+  env: Record<string, string> = {},
+  args: readonly string[] = [],
+): ClientSession['process'] {
+  const child = spawn('sleep', ['60'], { env, argv0: ['claude', ...args].join(' ') })
+  t.after(() => child.kill('SIGKILL'))
+  return of(child)
+}
+
+function of({ pid = 0 }: ChildProcess): ClientSession['process'] {
+  return { pid, startTicks: processStart(pid) ?? '' }
+}
+
+/** A socket that keeps what is written to it, line by line. */
+async function listener(name: string, t: TestContext) {
+  const path = join(folder, name)
+  const lines: string[] = []
+  const server = createServer((socket) => {
+    let text = ''
+    socket.on('data', (chunk) => (text += String(chunk)))
+    socket.on('end', () => {
+      lines.push(...text.split('\n').slice(0, -1))
+      socket.end()
+    })
+  })
+  server.listen(path)
+  await once(server, 'listening')
+  t.after(() => server.close())
+  return { path, lines }
+}
+
+test('the inbox socket gets one line of JSON with the text', async (t) => {
+  const { path, lines } = await listener('inbox', t)
+  const session = sampleSession({ inboxSocket: path, process: client(t) })
+  assert.equal(await inboxSocket().whyNot(session, signal), null)
+  assert.equal(await inboxSocket().wake(session, TEXT, signal), 'sent')
+  assert.deepEqual(
+    lines.map((line) => JSON.parse(line)),
+    [{ type: 'user', message: { role: 'user', content: TEXT } }],
+  )
+})
+
+test('the inbox socket of an ended process, a file, another client or nobody is refused', async (t) => {
+  const { path } = await listener('refused', t)
+  writeFileSync(join(folder, 'plain'), '')
+  const living = client(t)
+  const why = async (fields: Partial<ClientSession>) =>
+    (await inboxSocket().whyNot(sampleSession({ inboxSocket: path, process: living, ...fields }), signal)) ?? ''
+  assert.match(await why({ client: 'codex' }), /only Claude Code/)
+  assert.match(await why({ inboxSocket: null }), /told of no socket/)
+  assert.match(await why({ process: { pid: living?.pid ?? 0, startTicks: '1' } }), /has ended/)
+  assert.match(await why({ inboxSocket: join(folder, 'plain') }), /is no socket/)
+  assert.match(await why({ inboxSocket: join(folder, 'nothing') }), /is not there/)
+  assert.match((await inboxSocket().whyNot(null, signal)) ?? '', /no session of a client/)
+})
+
+test('in bypass mode nothing is sent unless the user said that messages are taken', async (t) => {
+  const { path, lines } = await listener('bypass', t)
+  const home = join(folder, 'home')
+  mkdirSync(join(home, '.claude'), { recursive: true })
+  const session = sampleSession({
+    inboxSocket: path,
+    permissionMode: 'bypassPermissions',
+    process: client(t, { HOME: home }),
+  })
+  assert.match((await inboxSocket().whyNot(session, signal)) ?? '', /crossSessionInbound/)
+  writeFileSync(join(home, '.claude', 'settings.json'), '{"crossSessionInbound":"ask"}')
+  assert.match((await inboxSocket().whyNot(session, signal)) ?? '', /crossSessionInbound/)
+  writeFileSync(join(home, '.claude', 'settings.json'), '{"crossSessionInbound":"accept"}')
+  assert.equal(await inboxSocket().whyNot(session, signal), null)
+  assert.deepEqual(lines, [])
+})
+
+test('a socket that takes nothing ends the attempt', async (t) => {
+  const path = join(folder, 'silent')
+  const server = createServer({ allowHalfOpen: true }, (socket) => socket.pause())
+  server.listen(path)
+  await once(server, 'listening')
+  t.after(() => server.close())
+  const session = sampleSession({ inboxSocket: path, process: client(t) })
+  await assert.rejects(inboxSocket().wake(session, TEXT, AbortSignal.timeout(200)), /took too long/)
+})
+
+test('a waiting hook gets the text; where none waits, nothing is written', async (t) => {
+  const session = sampleSession()
+  const state = join(folder, 'state')
+  const pipe = waiterPipe(state, session)
+  const rung = rewakeWaiter(state)
+  assert.match((await rung.whyNot(session, signal)) ?? '', /no hook of the session waits/)
+  mkdirSync(dirname(pipe), { recursive: true })
+  execFileSync('mkfifo', [pipe])
+  assert.match((await rung.whyNot(session, signal)) ?? '', /no hook of the session waits/)
+  await assert.rejects(rung.wake(session, TEXT, signal))
+  const waiter = spawn('sh', ['-c', 'exec head -n 1 <> "$0"', pipe])
+  t.after(() => waiter.kill('SIGKILL'))
+  while ((await rung.whyNot(session, signal)) !== null) await systemClock.sleep(20)
+  assert.equal(await rung.wake(session, TEXT, signal), 'sent')
+  const [line] = await once(waiter.stdout, 'data')
+  assert.equal(String(line), `${TEXT}\n`)
+  assert.match((await rung.whyNot(sampleSession({ client: 'codex' }), signal)) ?? '', /only Claude Code/)
+})
+
+test('a file or a link in the place of a pipe is written to by nobody', async () => {
+  const session = sampleSession({ id: 'planted' })
+  const state = join(folder, 'state')
+  const pipe = waiterPipe(state, session)
+  mkdirSync(dirname(pipe), { recursive: true })
+  writeFileSync(pipe, 'precious')
+  await assert.rejects(rewakeWaiter(state).wake(session, TEXT, signal), /no pipe/)
+  assert.ok((await rewakeWaiter(state).whyNot(session, signal)) !== null)
+  assert.equal(
+    waiterPipe(state, { client: 'claude', id: '../../x' }),
+    join(state, 'agents', 'waiters', 'claude-______x'),
+  )
+})
+
+interface Call {
+  readonly id: number
+  readonly method: string
+  readonly params: Record<string, unknown>
+}
+
+/** A daemon of Codex that holds some threads and keeps what it is asked. */
+async function daemon(t: TestContext, home: string, threads: readonly string[]) {
+  const asked: Call[] = []
+  const path = join(home, '.codex', 'app-server-control', 'app-server-control.sock')
+  mkdirSync(dirname(path), { recursive: true })
+  const server: Server = createHttpServer()
+  const sockets = new WebSocketServer({ server })
+  sockets.on('connection', (socket) => {
+    socket.send(JSON.stringify({ method: 'remoteControl/status/changed', params: {} }))
+    socket.on('message', (data) => {
+      const call = JSON.parse(String(data)) as Call
+      if (call.id === undefined) return
+      asked.push(call)
+      const results: Record<string, unknown> = {
+        'thread/loaded/list': { data: threads },
+        'turn/start': { turn: { id: 'turn-1', status: 'inProgress' } },
+      }
+      socket.send(JSON.stringify({ id: call.id, result: results[call.method] ?? {} }))
+    })
+  })
+  server.listen(path)
+  await once(server, 'listening')
+  t.after(() => {
+    for (const each of sockets.clients) each.terminate()
+    server.close()
+  })
+  return asked
+}
+
+test('a turn of Codex is begun by the daemon that holds the thread, and that proves it', async (t) => {
+  const home = join(folder, 'c')
+  const process = client(t, { HOME: home })
+  const session = sampleSession({ client: 'codex', id: 'thread-1', process })
+  assert.match((await codexTurn().whyNot(session, signal)) ?? '', /no daemon of Codex runs/)
+  assert.match((await codexQueue({ clock: systemClock }).whyNot(session, signal)) ?? '', /no daemon of Codex runs/)
+  const asked = await daemon(t, home, ['thread-1'])
+  assert.equal(await codexTurn().whyNot(session, signal), null)
+  assert.match((await codexTurn().whyNot({ ...session, id: 'thread-2' }, signal)) ?? '', /does not hold its thread/)
+  assert.equal(await codexTurn().wake(session, TEXT, signal), 'read')
+  const turn = asked.find(({ method }) => method === 'turn/start')
+  assert.deepEqual(turn?.params, { threadId: 'thread-1', input: [{ type: 'text', text: TEXT }] })
+})
+
+test('a webhook gets the text and the bearer of its file; a redirection or an error is no success', async (t) => {
+  const got: { authorization: string | undefined; body: string }[] = []
+  let status = 204
+  const server = createHttpServer((request, response) => {
+    let body = ''
+    request.on('data', (chunk) => (body += String(chunk)))
+    request.on('end', () => {
+      got.push({ authorization: request.headers.authorization, body })
+      response.writeHead(status, { location: 'http://127.0.0.1:1/' }).end()
+    })
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.after(() => server.close())
+  const tokenFile = join(folder, 'token')
+  writeFileSync(tokenFile, 'made-up-token\n')
+  const url = new URL(`http://127.0.0.1:${(server.address() as { port: number }).port}/secret-path`)
+  const rung = webhook({ url, tokenFile })
+  assert.equal(await rung.wake(null, TEXT, signal), 'sent')
+  assert.deepEqual(got, [
+    { authorization: 'Bearer made-up-token', body: JSON.stringify({ text: TEXT, client: null, session: null }) },
+  ])
+  status = 302
+  await assert.rejects(rung.wake(null, TEXT, signal), /status 302/)
+  server.closeAllConnections()
+  server.close()
+  await assert.rejects(rung.wake(null, TEXT, signal), (error: Error) => !error.message.includes('secret-path'))
+  assert.match((await webhook(null).whyNot(null, signal)) ?? '', /no address is set/)
+})
+
+test('only a session whose process has ended is resumed, with the text by standard input', async (t) => {
+  const bin = join(folder, 'bin')
+  mkdirSync(bin)
+  const got = join(folder, 'resumed')
+  writeFileSync(join(bin, 'claude'), `#!/bin/sh\nprintf '%s|' "$@" > ${got}; cat >> ${got}\n`, { mode: 0o755 })
+  const rung = resumedSession({ clock: systemClock, env: { PATH: `${bin}:${process.env.PATH}` } })
+  const living = client(t)
+  assert.match((await rung.whyNot(sampleSession({ process: living }), signal)) ?? '', /has not ended/)
+  assert.match((await rung.whyNot(sampleSession({ process: null }), signal)) ?? '', /has not ended/)
+  const ended = sampleSession({ process: { pid: living?.pid ?? 0, startTicks: '1' }, folder })
+  assert.equal(await rung.whyNot(ended, signal), null)
+  assert.match((await rung.whyNot({ ...ended, id: '--settings=x' }, signal)) ?? '', /not known/)
+  assert.equal(await rung.wake(ended, '--settings=evil', signal), 'read')
+  assert.ok(existsSync(got))
+  assert.equal(execFileSync('cat', [got], { encoding: 'utf8' }), `-p|--resume=${ended.id}|--settings=evil`)
+})
