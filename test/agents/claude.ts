@@ -43,7 +43,13 @@ export class ClaudeHome extends ClientHome {
 
   /** The key that its questions bear. */
   get sentKey(): string {
-    return this.env.ANTHROPIC_API_KEY ?? ''
+    return this.env.ANTHROPIC_API_KEY ?? this.env.CLAUDE_CODE_OAUTH_TOKEN ?? ''
+  }
+
+  /** From now on it is logged in by a subscription, whose limits say when they end, and not by a key. */
+  subscribe(): void {
+    delete this.env.ANTHROPIC_API_KEY
+    this.env.CLAUDE_CODE_OAUTH_TOKEN = `sk-ant-oat01-made-up-${this.key}`
   }
 
   /**
@@ -87,7 +93,8 @@ export class ClaudeHome extends ClientHome {
   #trust(key: string): void {
     const projects = { [this.project]: { hasTrustDialogAccepted: true, hasCompletedProjectOnboarding: true } }
     const asked = { customApiKeyResponses: { approved: [key.slice(-20)], rejected: [] } }
-    const done = { hasCompletedOnboarding: true, theme: 'dark', bypassPermissionsModeAccepted: true }
+    const seen = { hasSeenAutoDefaultNudge: true, hasSeenAutoDefaultNotice: true }
+    const done = { hasCompletedOnboarding: true, theme: 'dark', bypassPermissionsModeAccepted: true, ...seen }
     writeFileSync(join(this.folder, '.claude.json'), JSON.stringify({ ...done, ...asked, projects }))
   }
 }

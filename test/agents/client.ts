@@ -86,6 +86,9 @@ export abstract class ClientHome implements AsyncDisposable {
   abstract command(args: readonly string[]): readonly [string, ...string[]]
 }
 
+/** Within this a client says what it will say: far longer than it takes, on a machine with much else to do. */
+const HEARD_MS = 60_000
+
 /** A client without a terminal, spoken to by its standard input and output. */
 export class ClientRun {
   readonly child: ChildProcess
@@ -120,7 +123,7 @@ export class ClientRun {
   async hears(
     what: string,
     isSo: (event: Record<string, unknown>) => boolean,
-    mostMs?: number,
+    mostMs = HEARD_MS,
   ): Promise<Record<string, unknown>> {
     await until(what, () => this.events.some(isSo), mostMs).catch((error: Error) => {
       throw new Error(`${error.message}; it said:\n${this.said}`)

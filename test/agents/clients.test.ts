@@ -7,6 +7,7 @@ import { ClaudeHome, prompt } from './claude.ts'
 import { CodexHome } from './codex.ts'
 import { inOrder, MadeUpModel } from './model.ts'
 import { call, drop, refuse, say, silence } from './model-api.ts'
+import { runInShell } from './responses-api.ts'
 
 test('Claude Code takes a prompt in its terminal, runs a tool, and is idle again', async () => {
   await using model = await MadeUpModel.start(
@@ -50,12 +51,7 @@ test('Claude Code is refused and says why', async () => {
 
 test('Codex takes a prompt in its terminal, runs a tool, and is idle again', async () => {
   await using model = await MadeUpModel.start((question) =>
-    question.newest.includes('function_call_output')
-      ? say('that is all')
-      : call(question.tools.includes('shell_command') ? 'shell_command' : 'exec_command', {
-          command: 'echo from the tool',
-          cmd: 'echo from the tool',
-        }),
+    question.newest.includes('function_call_output') ? say('that is all') : runInShell(question, 'echo from the tool'),
   )
   await using home = new CodexHome({ model: model.url })
   const terminal = await home.sit()

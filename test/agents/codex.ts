@@ -24,7 +24,8 @@ export class CodexHome extends ClientHome {
 
   /** Starts it in a terminal, and waits until it takes input. */
   async sit(args: readonly string[] = []): Promise<Terminal> {
-    const terminal = await this.open(args)
+    // Nobody is there to look at the hooks of a test and trust them.
+    const terminal = await this.open(['--dangerously-bypass-hook-trust', ...args])
     await terminal.shows(PROMPT, 60_000)
     return terminal
   }

@@ -1,13 +1,18 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ClientSession } from '../../services/core/agents/client-session.ts'
+import type { ClientActivityState } from '../../services/core/fleet/client-activity.ts'
 import type { StoredMessage } from '../../services/core/fleet/message.ts'
 import type { SessionId } from '../../services/core/fleet/session-id.ts'
 import type { Task } from '../../services/core/fleet/task.ts'
+import type { AgentVerdict, ShownActivity } from '../../services/core/fleet/verdict.ts'
 import type { Store } from '../../services/core/store/store.ts'
 import { deal, verdictOf } from '../rehearse/company.ts'
 import { Stage, type StageWorker, workerOf } from '../rehearse/stage.ts'
 import { until } from '../until.ts'
+
+/** Within this the fleet is told of what a client does: far longer than it takes, on a machine with much else to do. */
+const TOLD_MS = 30_000
 
 /** A fleet of real programs whose workers are clients: nothing works there until a client is started in a worker's place. */
 export class ClientFleet implements AsyncDisposable {
@@ -79,6 +84,31 @@ export class ClientFleet implements AsyncDisposable {
       throw new Error(`${error.message}; it is ${JSON.stringify(last)}`)
     })
     return last as Task
+  }
+
+  /** Waits until the fleet is told so of a worker and of what its client does, and answers that. */
+  async verdict(
+    worker: number,
+    what: string,
+    isSo: (verdict: AgentVerdict) => unknown,
+    mostMs = TOLD_MS,
+  ): Promise<AgentVerdict> {
+    let last: AgentVerdict | undefined
+    const isThere = async (): Promise<boolean> => {
+      last = (await this.store.verdicts()).verdicts.find(({ agent }) => agent === workerOf(worker))
+      return last !== undefined && Boolean(isSo(last))
+    }
+    await until(`worker ${worker} is ${what}`, isThere, mostMs).catch((error: Error) => {
+      const here = JSON.stringify(this.clientSessions(worker))
+      throw new Error(`${error.message}; it is ${JSON.stringify(last)}, and its host tells ${here}`)
+    })
+    return last as AgentVerdict
+  }
+
+  /** The same of what its client does. */
+  async activity(worker: number, state: ClientActivityState, mostMs?: number): Promise<ShownActivity> {
+    const verdict = await this.verdict(worker, state, ({ activity }) => activity?.state === state, mostMs)
+    return verdict.activity as ShownActivity
   }
 
   /** What a worker has not acked. */

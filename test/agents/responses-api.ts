@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { type Answer, event, type ModelApi } from './model-api.ts'
+import { type Answer, call, event, type ModelApi, type Question } from './model-api.ts'
 
 interface Item {
   readonly type: string
@@ -61,4 +61,10 @@ function tell({ type, role, name, content, output, ...item }: Item): string {
   if (type !== 'message') return `[${type} ${name ?? ''} ${item.arguments ?? JSON.stringify(output ?? '')}]`
   const text = typeof content === 'string' ? content : (content ?? []).map((each) => each.text ?? '').join('\n')
   return `${role}: ${text}`
+}
+
+/** A call of Codex's shell, which has another name by the model that it takes this one for. */
+export function runInShell({ tools }: Question, command: string, more: object = {}): Answer {
+  const tool = tools.includes('shell_command') ? 'shell_command' : 'exec_command'
+  return call(tool, { command, cmd: command, ...more })
 }

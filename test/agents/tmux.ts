@@ -5,6 +5,10 @@ import { until } from '../until.ts'
 
 const run = promisify(execFile)
 
+/** Within these a client shows what was typed, and what it does: far longer than it takes, on a machine with much else to do. */
+const TYPED_MS = 20_000
+const SHOWN_MS = 60_000
+
 /** A terminal that a program runs in: a pane of a tmux server of its own, which ends with it. */
 export class Terminal {
   readonly socket: string
@@ -42,7 +46,7 @@ export class Terminal {
   /** Types a text, and presses Enter after a pause: a client takes what comes together for pasted. */
   async type(text: string): Promise<void> {
     await this.#tmux('send-keys', '-l', '--', text)
-    await until('the text stands there', async () => (await this.screen()).includes(text.slice(0, 40)), 20_000)
+    await this.shows(new RegExp(literally(text.slice(0, 40))), TYPED_MS)
     await this.press('Enter')
   }
 
@@ -52,7 +56,7 @@ export class Terminal {
   }
 
   /** Waits until something stands there; the error shows what does. */
-  async shows(text: RegExp, mostMs?: number): Promise<string> {
+  async shows(text: RegExp, mostMs = SHOWN_MS): Promise<string> {
     let seen = ''
     const isThere = async (): Promise<boolean> => {
       seen = await this.screen()
@@ -67,4 +71,8 @@ export class Terminal {
   async #tmux(...args: readonly string[]): Promise<string> {
     return (await run('tmux', ['-S', this.socket, ...args], { env: this.#env })).stdout
   }
+}
+
+function literally(text: string): string {
+  return text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')
 }
