@@ -59,6 +59,7 @@ const COMMANDS: readonly Entry[] = [
     about: 'be the MCP server of an agent: the tools of the fleet, over standard input and output',
     load: () => import('./commands/mcp.ts'),
   },
+  { name: 'cost', about: 'show what agents used: tokens and money', load: () => import('./commands/cost.ts') },
   { name: 'work', about: 'be an agent: run a command for each task', load: () => import('./commands/work.ts') },
   {
     name: 'hooks',

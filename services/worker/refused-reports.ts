@@ -24,7 +24,9 @@ export function withoutText(report: Report, { refused, code }: ReportRefusal): R
   const { exitCode = null, signal = null } = report.result ?? {}
   const why = textHead(refused, WHY_MAX).replaceAll(/[^\x20-\x7e]/g, '?')
   const tail = `S2: ${howEnded({ exitCode, signal })}. The bridge refused the report with its output (${code}: ${why}); it is kept on the host of the worker, in outbox/refused.\n`
-  return { ...report, progress: null, result: { exitCode, signal, tail } }
+  // An older bridge knows no usage, and refuses the report for it.
+  const { usage: _, ...rest } = report
+  return { ...rest, progress: null, result: { exitCode, signal, tail } }
 }
 
 function howEnded({ exitCode, signal }: Pick<TaskResult, 'exitCode' | 'signal'>): string {

@@ -1,4 +1,5 @@
 import type { Task } from '#fleet/task.ts'
+import type { Usage } from '#fleet/usage.ts'
 
 /** A running command of a task. */
 export interface RunningCommand {
@@ -8,6 +9,8 @@ export interface RunningCommand {
   openLine?(): string
   /** Whether there was a sign of its work since this was last asked. Absent where nobody can look. */
   hasWorked?(): Promise<boolean>
+  /** What its client used so far; absent where nobody can say. */
+  readonly usage?: Usage
   /** Ends it: TERM, and KILL to the whole group after this time. */
   stop(graceMs: number): void
 }

@@ -59,7 +59,7 @@ export interface TaskMailbox {
 }
 
 /** A task whose command has ended. */
-interface EndedTask extends Pick<RunResult, 'progress'>, Pick<LeasedTask, 'task' | 'session'> {
+interface EndedTask extends Pick<RunResult, 'progress' | 'usage'>, Pick<LeasedTask, 'task' | 'session'> {
   readonly end: CommandEnd
   /** What the end means; null for a command that was stopped. */
   readonly verdict: RunVerdict | null
@@ -307,12 +307,12 @@ export class TaskLoop {
     }
   }
 
-  async #conclude({ task, session }: LeasedTask, { ended, stopped, progress, refusal }: RunResult): Promise<void> {
+  async #conclude({ task, session }: LeasedTask, { ended, stopped, refusal, ...rest }: RunResult): Promise<void> {
     if (stopped === 'lease_unsure' && refusal !== null) this.#refused(task, 'progress', refusal, 'not_taken_again')
     if (stopped === 'lease_unsure' || stopped === 'told_to_stop') this.#runs += 1
     else if (ended !== null) {
       const verdict = stopped === null ? this.#judge(task, ended) : null
-      await this.#report({ task, session, end: ended.end, progress, verdict, isLost: stopped === 'lease_lost' })
+      await this.#report({ task, session, end: ended.end, ...rest, verdict, isLost: stopped === 'lease_lost' })
     }
   }
 
@@ -327,7 +327,7 @@ export class TaskLoop {
    * Reports the end, and keeps the lease until the report is sent. After a lost lease it reports too: the store refuses the
    * report by its epoch, and keeps it as evidence of work that was done twice.
    */
-  async #report({ task, session, end, progress, verdict, isLost }: EndedTask): Promise<void> {
+  async #report({ task, session, end, progress, usage, verdict, isLost }: EndedTask): Promise<void> {
     const { clock, chance, reports, say, stopping } = this.#parts
     const { id, epoch } = task
     const { exitCode, signal } = end
@@ -336,7 +336,7 @@ export class TaskLoop {
     const result = { exitCode, signal, tail: textTail(returned?.why ?? end.tail, TAIL_MAX) }
     const cause = returned === null ? {} : { cause: returned.cause }
     await reportEnd(
-      { task: id, epoch, state, progress, result, ...cause },
+      { task: id, epoch, state, progress, result, ...cause, ...(usage === undefined ? {} : { usage }) },
       {
         clock,
         chance,

@@ -1,4 +1,5 @@
 import { reasonInWords } from '#fleet/task-messages.ts'
+import type { Usage } from '#fleet/usage.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import { formatDuration } from '#runtime/duration.ts'
 import { LeaseRenewer, type LeaseStatus } from './lease-renewer.ts'
@@ -28,6 +29,8 @@ export interface RunResult {
   /** Why it was stopped; null where it ended by itself. */
   readonly stopped: StopReason | null
   readonly progress: string | null
+  /** What its client used; left out where nobody says. */
+  readonly usage?: Usage
   /** Why not even a bare report of progress was taken; null where it was. */
   readonly refusal: ReportRefusal | null
 }
@@ -65,7 +68,13 @@ export class TaskRun implements AsyncDisposable {
     this.#progress = new ProgressLine(times.progressMs, clock)
     this.#reports = new ProgressReports({
       task,
-      report: (report) => store.report(session, { ...report, ...this.#signs.report }),
+      // A bare report goes without it: an older bridge knows no usage, and refuses a report for it.
+      report: (report) =>
+        store.report(session, {
+          ...report,
+          ...this.#signs.report,
+          ...(report.progress === null ? {} : usageOf(this.#running)),
+        }),
       onRefused: parts.onRefused,
     })
     const [renew, onTrouble] = [() => this.#renew(), (error: unknown) => this.#onTrouble(error)]
@@ -150,7 +159,10 @@ export class TaskRun implements AsyncDisposable {
   }
 
   #result(ended: EndedRun | null, stopped: StopReason | null): RunResult {
-    return { ended, stopped, progress: this.#progress.take(), refusal: this.#reports.refusal }
+    return {
+      ...{ ended, stopped, progress: this.#progress.take(), refusal: this.#reports.refusal },
+      ...usageOf(this.#running),
+    }
   }
 
   async #renew(): Promise<void> {
@@ -165,6 +177,10 @@ export class TaskRun implements AsyncDisposable {
     if (!this.#isFailing) this.#parts.say({ event: 'trouble', what: `renewing the lease of ${this.task}`, error })
     this.#isFailing = true
   }
+}
+
+function usageOf(running: RunningCommand | null): { readonly usage?: Usage } {
+  return running?.usage === undefined ? {} : { usage: running.usage }
 }
 
 function stopReasonOf(status: LeaseStatus): StopReason | null {

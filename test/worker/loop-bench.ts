@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { S2Error } from '../../services/core/fleet/errors.ts'
 import { type SessionId, sessionId } from '../../services/core/fleet/session-id.ts'
 import type { Report } from '../../services/core/fleet/task.ts'
+import type { Usage } from '../../services/core/fleet/usage.ts'
 import { openMemoryStore } from '../../services/core/store/memory/memory.ts'
 import type { ReportOutcome } from '../../services/worker/end-report.ts'
 import type { PlaceFault, PlaceJudge } from '../../services/worker/place-fault.ts'
@@ -175,6 +176,8 @@ export class FakeCommand implements RunningCommand {
   stoppedWithin: number | null = null
   /** Whether the next look sees a sign of work. */
   works = false
+  /** What its client says that it used. */
+  usage?: Usage
   /** What it answers to TERM. */
   onTerm: CommandEnd = { exitCode: null, signal: 'SIGTERM', tail: 'cut off' }
 

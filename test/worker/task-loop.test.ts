@@ -420,3 +420,44 @@ test('one agent of a host works for a session, however often it is asked, and an
     rmSync(state, { recursive: true })
   }
 })
+
+test('what a client used is told with its progress, and at the end whatever that is', async () => {
+  const b = await bench()
+  await b.add('dear')
+  const { done } = b.start('life-1')
+  await b.clock.advance(10)
+  const usage = { inputTokens: 100, outputTokens: 5, cachedTokens: 0, costUsd: 0.1, turns: 0 }
+  b.command.usage = usage
+  b.command.print('half of it')
+  await b.clock.advance(10_000)
+  assert.deepEqual((await b.store.task('dear')).usage, usage)
+  b.command.usage = { ...usage, costUsd: 0.3, turns: 1 }
+  b.command.exit(1, 'no way')
+  await b.clock.advance(2_000)
+  const { state, usage: all } = await b.store.task('dear')
+  assert.deepEqual([state, all?.costUsd], ['failed', 0.3])
+  b.end()
+  await done
+})
+
+test('a bridge that knows no usage gets reports without it', async () => {
+  const b = await bench()
+  await b.add('old')
+  const { done } = b.start('life-1')
+  b.fault = null
+  await b.clock.advance(10)
+  const strict = b.store.report.bind(b.store)
+  b.store.report = async (holder, report) => {
+    if (report.usage !== undefined) throw new S2Error('invalid', 'report.usage is not known')
+    return await strict(holder, report)
+  }
+  b.command.usage = { inputTokens: 1, outputTokens: 1, cachedTokens: 0, costUsd: null, turns: 1 }
+  b.command.print('half of it')
+  await b.clock.advance(LEASE_MS * 2)
+  assert.equal(b.command.stoppedWithin, null, 'the lease is renewed all the same')
+  b.command.exit(0, 'done')
+  await b.clock.advance(5_000)
+  assert.equal((await b.store.task('old')).state, 'completed')
+  b.end()
+  await done
+})

@@ -6,6 +6,7 @@ import { stateFolder } from '#console/state-folder.ts'
 import { reachAdministration, reachFleet } from '#console/store-access.ts'
 import { table } from '#console/table.ts'
 import { ago, indented, oneLine } from '#console/terminal-text.ts'
+import { usageText } from '#console/usage-text.ts'
 import { agentNames, agentsOf, type Conversation } from '#fleet/conversation.ts'
 import { textHead } from '#fleet/cut-text.ts'
 import { S2Error } from '#fleet/errors.ts'
@@ -359,6 +360,7 @@ function inFull(task: Task, evidence: readonly LateReport[], nameOf: (session: s
     ['deadline', task.deadline === null ? null : `${new Date(task.deadline).toISOString()}, then ${task.onDeadline}`],
     ['begins again', isPaused(task, now) && task.pause !== null ? `in ${ago(task.pause.until - now)}` : null],
     ['progress', task.progress],
+    ['used', task.usage === undefined ? null : usageText(task.usage)],
     ['exit code', result === null ? null : (result.signal ?? String(result.exitCode ?? 'none'))],
   ]
   const head = lines.flatMap(([name, value]) => (value === null ? [] : [`${name.padEnd(12)}  ${oneLine(value)}`]))

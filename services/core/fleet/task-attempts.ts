@@ -1,6 +1,7 @@
 import { redactedHead } from './redact.ts'
 import type { SessionId } from './session-id.ts'
 import type { Attempt, AttemptEnd, Task } from './task.ts'
+import { addUsage, NO_USAGE, type Usage, usageBeyond } from './usage.ts'
 
 /**
  * The starts of a task. Each one counts, whatever ends it, so that a task that ruins its workers is not started for ever:
@@ -49,6 +50,18 @@ export function isPaused({ pause }: Pick<Task, 'pause'>, now: number): boolean {
 export function withStart(task: Task, holder: SessionId, now: number): readonly Attempt[] {
   const attempt: Attempt = { epoch: task.epoch, holder, startedAt: now, end: null, endedAt: null, note: '' }
   return remembered([...task.attempts, attempt])
+}
+
+/**
+ * The task with what its present start used so far, as its holder says; the starts make up the task's. A report that comes late, or
+ * of a client that counts anew, takes nothing back.
+ */
+export function withUsage(task: Task, usage: Usage | undefined): Task {
+  const present = presentAttempt(task)
+  if (usage === undefined || present === null) return task
+  const more = usageBeyond(usage, present.usage ?? NO_USAGE)
+  const used = { ...present, usage: addUsage(present.usage ?? NO_USAGE, more) }
+  return { ...task, attempts: [...task.attempts.slice(0, -1), used], usage: addUsage(task.usage ?? NO_USAGE, more) }
 }
 
 /** The attempts, and the pause that follows, once the present one has ended; unchanged where none goes on. */

@@ -14,7 +14,8 @@ import {
   type Task,
   type TaskEnd,
 } from './task.ts'
-import { countedAttempts, presentAttempt, withEnd, withStart } from './task-attempts.ts'
+import { countedAttempts, presentAttempt, withEnd, withStart, withUsage } from './task-attempts.ts'
+import { cleanUsage } from './usage.ts'
 
 /** What a holder's report makes of its task. */
 
@@ -28,7 +29,10 @@ export function applyReport(task: Task, holder: SessionId, report: Report, now: 
   return refuseEnded(task, holder, clean)
 }
 
-function applyOwn(task: Task, holder: SessionId, report: Report, now: number): Step {
+function applyOwn(before: Task, holder: SessionId, report: Report, now: number): Step {
+  const isBegun = presentAttempt(before) !== null
+  const begun = isBegun ? before : { ...before, attempts: withStart(before, holder, now) } // a foreign agent may take it by this
+  const task = withUsage(report.state === 'in_progress' ? begun : before, report.usage)
   switch (report.state) {
     case 'in_progress':
       return renew(task, holder, report, now)
@@ -75,7 +79,6 @@ function renew(task: Task, holder: SessionId, { progress, work }: Report, now: n
   const next: Task = {
     ...task,
     state: 'in_progress',
-    attempts: presentAttempt(task) === null ? withStart(task, holder, now) : task.attempts, // a foreign agent may take it by this
     leaseSeq: task.leaseSeq + 1,
     work: work ?? task.work,
     progress: progress ?? task.progress,
@@ -161,13 +164,14 @@ export function isSameReport(x: Report, y: Report): boolean {
 
 /** A report as it is kept: without secrets, and no longer than it may be. */
 export function cleanReport(report: Report): Report {
-  const { progress, result, work, cause } = report
+  const { progress, result, work, cause, usage } = report
   return {
     task: report.task,
     epoch: report.epoch,
     state: report.state,
     ...(work === undefined ? {} : { work }),
     ...(cause === undefined ? {} : { cause }),
+    ...(usage === undefined ? {} : { usage: cleanUsage(usage) }),
     progress: progress === null ? null : redactedHead(progress, PROGRESS_MAX),
     result: result === null ? null : { ...result, tail: redactedTail(result.tail, TAIL_MAX) },
   }

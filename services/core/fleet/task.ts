@@ -2,6 +2,7 @@ import { textHead } from './cut-text.ts'
 import { S2Error } from './errors.ts'
 import { redactedHead } from './redact.ts'
 import type { SessionId } from './session-id.ts'
+import type { Usage } from './usage.ts'
 
 export const PRIORITIES = ['P0', 'P1', 'P2', 'P3'] as const
 export type Priority = (typeof PRIORITIES)[number]
@@ -55,6 +56,8 @@ export interface Attempt {
   readonly endedAt: number | null
   /** What explains the end, such as the last line of output; empty where nothing does. */
   readonly note: string
+  /** What its client used in it; left out where nobody says. */
+  readonly usage?: Usage
 }
 
 /** Stands for every role, where people name roles. */
@@ -107,6 +110,8 @@ export interface Task {
   readonly reminded: number
   readonly progress: string | null
   readonly result: TaskResult | null
+  /** What clients used for it in all starts together; left out where none said. */
+  readonly usage?: Usage
   readonly deadline: number | null
   /** What happens when the deadline has passed: it fails, or another agent gets it once, for as long again. */
   readonly onDeadline: OnDeadline
@@ -144,6 +149,8 @@ export interface Report {
   readonly work?: number
   /** Why it is returned. */
   readonly cause?: ReturnCause
+  /** What the client used so far in this start; left out where nobody says. */
+  readonly usage?: Usage
 }
 
 export const REPORT_STATES = ['in_progress', 'completed', 'failed', 'returned'] as const

@@ -29,3 +29,30 @@ export function addUsage(one: Usage, other: Usage): Usage {
 function rounded(usd: number): number {
   return Math.round(usd * 1e9) / 1e9
 }
+
+/** What is more in the first than in the second. A cost that the second does not say is 0. */
+export function usageBeyond(one: Usage, other: Usage): Usage {
+  const left = (more: number, less: number): number => Math.max(0, more - less)
+  return {
+    inputTokens: left(one.inputTokens, other.inputTokens),
+    outputTokens: left(one.outputTokens, other.outputTokens),
+    cachedTokens: left(one.cachedTokens, other.cachedTokens),
+    costUsd: one.costUsd === null ? null : rounded(left(one.costUsd, other.costUsd ?? 0)),
+    turns: left(one.turns, other.turns),
+  }
+}
+
+/** Usage as it is kept: whole counts, and a cost that is one. */
+export function cleanUsage({ inputTokens, outputTokens, cachedTokens, costUsd, turns }: Usage): Usage {
+  const whole = (count: number): number => Math.min(Number.MAX_SAFE_INTEGER, Math.max(0, Math.round(count) || 0))
+  return {
+    inputTokens: whole(inputTokens),
+    outputTokens: whole(outputTokens),
+    cachedTokens: whole(cachedTokens),
+    costUsd: costUsd === null ? null : rounded(Math.min(COST_MAX, Math.max(0, costUsd || 0))),
+    turns: whole(turns),
+  }
+}
+
+/** US dollars of one task; more is a slip of whoever says it. */
+export const COST_MAX = 1_000_000

@@ -35,7 +35,10 @@ class ClaudeTalk implements ClientTalk {
   #denied: string[] = []
   #error: string | null = null
   #limitEndsAt: number | null = null
-  usage: Usage = NO_USAGE
+  /** What the turns that have ended used. */
+  #settled: Usage = NO_USAGE
+  /** The same of each answer in the turn that goes on, by its id. */
+  readonly #answers = new Map<string, Usage>()
   ending: ClientEnding | null = null
 
   constructor(parts: TalkParts, zone: string) {
@@ -45,6 +48,10 @@ class ClaudeTalk implements ClientTalk {
 
   get runsTool(): boolean {
     return this.#tools.size > 0
+  }
+
+  get usage(): Usage {
+    return [...this.#answers.values()].reduce(addUsage, this.#settled)
   }
 
   begin(): void {
@@ -90,7 +97,9 @@ class ClaudeTalk implements ClientTalk {
   #hearAssistant(message: unknown): void {
     this.#error = textOf(field(message, 'error'))
     if (this.#error === null) this.#parts.noteWork()
-    for (const block of listOf(field(field(message, 'message'), 'content'))) {
+    const answer = field(message, 'message')
+    this.#answers.set(textOf(field(answer, 'id')) ?? '', ofTurn(field(answer, 'usage')))
+    for (const block of listOf(field(answer, 'content'))) {
       const [type, text, name] = ['type', 'text', 'name'].map((each) => textOf(field(block, each)))
       if (type === 'text' && text !== null && text !== undefined) this.#parts.show(text)
       if (type === 'tool_use' && name !== null && name !== undefined) {
@@ -113,7 +122,8 @@ class ClaudeTalk implements ClientTalk {
 
   #hearResult(result: unknown): void {
     this.#tools.clear()
-    this.usage = addUsage(this.usage, usageOf(result))
+    this.#answers.clear()
+    this.#settled = addUsage(this.#settled, usageOf(result))
     this.ending = claudeEnding(
       result,
       {

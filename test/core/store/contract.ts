@@ -25,6 +25,7 @@ import {
 import { countedAttempts } from '#fleet/task-attempts.ts'
 import { readTaskMessage, type TaskMessage } from '#fleet/task-messages.ts'
 import { EVIDENCE_MAX } from '#fleet/task-ownership.ts'
+import type { Usage } from '#fleet/usage.ts'
 import type { Verdict } from '#fleet/verdict.ts'
 import { systemChance } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
@@ -1232,6 +1233,33 @@ function proveReports(prove: Prove): void {
     assert.deepEqual(await b.store.report(b.session, back), returned)
     assert.deepEqual(await letters(a), [], 'nothing became of it')
     await refused('stale_epoch', b.store.report(b.session, done(leased)))
+  })
+
+  prove('what clients used is kept of each start and of all together, and nothing takes it back', async (fleet) => {
+    const { b } = await fleet.channel()
+    await fleet.task({ id: 't1', priority: 'P2', holder: b.session })
+    const first = (await b.store.leaseTask(b.session, 'life-1')) as Task
+    assert.equal(first.usage, undefined, 'nobody said anything')
+    const some = { inputTokens: 100, outputTokens: 10, cachedTokens: 40, costUsd: 0.1, turns: 0 }
+    const more = { inputTokens: 300, outputTokens: 20, cachedTokens: 40, costUsd: 0.25, turns: 1 }
+    const say = (usage: Usage, parts: Partial<Report> = {}) =>
+      b.store.report(b.session, { ...report(first, { state: 'in_progress' }), ...parts, usage })
+    assert.deepEqual((await say(some)).usage, some)
+    assert.deepEqual((await say(more)).usage, more, 'a start says what it used so far')
+    assert.deepEqual((await say(some)).usage, more)
+    const back = await say(more, { state: 'returned', cause: 'parked' })
+    assert.deepEqual([back.usage, back.attempts[0]?.usage], [more, more])
+    const taken = await fleet.store.move({ task: 't1', epoch: back.epoch, to: b.session, reason: 'unassigned' })
+    assert.equal(taken, true)
+    const second = (await b.store.leaseTask(b.session, 'life-2')) as Task
+    assert.deepEqual(second.usage, more)
+    const codex = { ...some, costUsd: null, turns: 1 }
+    const end = await b.store.report(b.session, { ...done(second), usage: codex })
+    assert.deepEqual(end.usage, { inputTokens: 400, outputTokens: 30, cachedTokens: 80, costUsd: 0.25, turns: 2 })
+    assert.deepEqual(
+      (await fleet.store.task('t1')).attempts.map(({ usage }) => usage),
+      [more, codex],
+    )
   })
 
   prove('signs of work are kept, and a new start has none', async (fleet) => {

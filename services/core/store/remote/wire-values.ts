@@ -19,6 +19,7 @@ import {
   RETURN_CAUSES,
   TASK_STATES,
 } from '#fleet/task.ts'
+import { COST_MAX } from '#fleet/usage.ts'
 import { VERDICTS } from '#fleet/verdict.ts'
 
 /**
@@ -187,6 +188,14 @@ export const ObservedBeatsSchema = Type.Object({
   ),
 })
 
+const usage = {
+  inputTokens: CountSchema,
+  outputTokens: CountSchema,
+  cachedTokens: CountSchema,
+  costUsd: orNull(Type.Number({ minimum: 0, maximum: COST_MAX })),
+  turns: CountSchema,
+}
+const KnownUsageSchema = Type.Object(usage)
 const result = { exitCode: orNull(Whole), signal: orNull(Type.String({ maxLength: 40 })), tail: Type.String() }
 export const TaskSchema = Type.Object({
   id: Type.String(),
@@ -210,12 +219,14 @@ export const TaskSchema = Type.Object({
       end: Type.Unsafe<Attempt['end']>(orNull(Type.String())),
       endedAt: orNull(Type.Number()),
       note: Type.String(),
+      usage: Type.Optional(KnownUsageSchema),
     }),
   ),
   pause: orNull(Type.Object({ from: Type.Number(), until: Type.Number() })),
   reminded: CountSchema,
   progress: orNull(Type.String()),
   result: orNull(Type.Object({ exitCode: orNull(Whole), signal: orNull(Type.String()), tail: Type.String() })),
+  usage: Type.Optional(KnownUsageSchema),
   deadline: orNull(Type.Number()),
   onDeadline: oneOf(ON_DEADLINE),
   onStall: orNull(oneOf(ON_STALL)),
@@ -243,6 +254,7 @@ export const ReportSchema = closed({
   result: orNull(closed(result)),
   work: Type.Optional(CountSchema),
   cause: Type.Optional(oneOf(RETURN_CAUSES)),
+  usage: Type.Optional(closed(usage)),
 })
 export const TaskEndingSchema = closed({
   task: TextSchema,
@@ -270,6 +282,7 @@ export const LateReportSchema = Type.Object({
     result: orNull(Type.Object(result)),
     work: Type.Optional(CountSchema),
     cause: Type.Optional(oneOf(RETURN_CAUSES)),
+    usage: Type.Optional(KnownUsageSchema),
   }),
   at: Type.Number(),
 })

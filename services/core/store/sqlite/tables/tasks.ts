@@ -31,6 +31,7 @@ import {
   unknownTask,
 } from '#fleet/task-ownership.ts'
 import { applyReport, isSameReport } from '#fleet/task-reports.ts'
+import type { Usage } from '#fleet/usage.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { ForeignTasks } from '../../foreign-task-view.ts'
 import type { LateReport, TaskFilter } from '../../store.ts'
@@ -44,15 +45,19 @@ import { TaskNameTable } from './task-names.ts'
 
 /** A task as its row has it: lists and objects are JSON. */
 type TaskRow = {
-  readonly [K in keyof Task]: K extends ListColumn ? string : K extends ObjectColumn ? string | null : Task[K]
+  readonly [K in keyof Required<Task>]: K extends ListColumn
+    ? string
+    : K extends ObjectColumn
+      ? string | null
+      : Required<Task>[K]
 }
 type ListColumn = 'otherRoles' | 'attempts'
-type ObjectColumn = 'result' | 'pause'
+type ObjectColumn = 'result' | 'pause' | 'usage'
 
 const SELECT = `
   SELECT id, description, priority, role, other_roles AS otherRoles, state, epoch, holder,
     original_assignee AS originalAssignee, incarnation, lease_seq AS leaseSeq, work, moves, attempts, pause, reminded,
-    progress, result, deadline, on_deadline AS onDeadline, on_stall AS onStall, created_by AS createdBy,
+    progress, result, usage, deadline, on_deadline AS onDeadline, on_stall AS onStall, created_by AS createdBy,
     created_at AS createdAt, updated_at AS updatedAt
   FROM s2_tasks`
 
@@ -374,6 +379,7 @@ export class TaskTable {
       task.reminded,
       task.progress,
       jsonOrNull(task.result),
+      jsonOrNull(task.usage ?? null),
       task.deadline === null ? null : Math.round(task.deadline),
       task.onDeadline,
       task.onStall,
@@ -388,22 +394,23 @@ export class TaskTable {
 const SAVE = `
   INSERT INTO s2_tasks
     (id, description, priority, role, other_roles, state, epoch, holder, original_assignee, incarnation, lease_seq, work, moves,
-      attempts, pause, reminded, progress, result, deadline, on_deadline, on_stall, created_by, created_at, updated_at)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+      attempts, pause, reminded, progress, result, usage, deadline, on_deadline, on_stall, created_by, created_at, updated_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
   ON CONFLICT (id) DO UPDATE SET
     priority = excluded.priority, state = excluded.state, epoch = excluded.epoch, holder = excluded.holder,
     original_assignee = excluded.original_assignee, incarnation = excluded.incarnation,
     lease_seq = excluded.lease_seq, work = excluded.work, moves = excluded.moves, attempts = excluded.attempts,
-    pause = excluded.pause, reminded = excluded.reminded, progress = excluded.progress, result = excluded.result,
+    pause = excluded.pause, reminded = excluded.reminded, progress = excluded.progress, result = excluded.result, usage = excluded.usage,
     deadline = excluded.deadline, on_deadline = excluded.on_deadline, updated_at = excluded.updated_at`
 
 function jsonOrNull(value: object | null): string | null {
   return value === null ? null : JSON.stringify(value)
 }
 
-function taskOf({ result, otherRoles, attempts, pause, ...task }: TaskRow): Task {
+function taskOf({ result, otherRoles, attempts, pause, usage, ...task }: TaskRow): Task {
   return {
     ...task,
+    ...(usage === null ? {} : { usage: JSON.parse(usage) as Usage }),
     otherRoles: JSON.parse(otherRoles) as string[],
     attempts: JSON.parse(attempts) as Attempt[],
     pause: pause === null ? null : (JSON.parse(pause) as Pause),
