@@ -1,3 +1,4 @@
+import { readClaudeStatus, withClaudeStatus } from '#agents/claude-status.ts'
 import { publishClientSession, readClientSessions, removeClientSession } from '#agents/client-sessions-folder.ts'
 import { HookReports } from '#agents/hook-reports.ts'
 import { systemZone } from '#agents/retry-time.ts'
@@ -31,6 +32,7 @@ export async function followClients(
     zone: systemZone(),
     namespace: pidNamespace(),
     isRunning,
+    withEvidence: (session) => withClaudeStatus(session, readClaudeStatus(session)),
     sessionsHere,
   })
   health.metrics.gauge('s2_keepalive_clients', 'Sessions of clients that are known here.', () => clients.size)
