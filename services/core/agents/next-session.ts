@@ -16,6 +16,7 @@ const FAILURES: Readonly<Record<string, ClientActivityState>> = {
   verification_required: 'logged_out',
   billing_error: 'logged_out',
   cloud_credential_error: 'logged_out',
+  ProviderAuthError: 'logged_out',
   overloaded: 'overloaded',
   server_error: 'overloaded',
 }

@@ -1,0 +1,136 @@
+import { isDeepStrictEqual } from 'node:util'
+import type { Client } from '#agents/client-session.ts'
+import { valueAt, withItem, withoutItems } from './edit-json.ts'
+import { hookCommand, isHookCommand } from './hook-commands.ts'
+
+/** Where keepalive answers hooks over HTTP on this host, and the secret that it wants. */
+export interface HookDoor {
+  readonly url: string
+  readonly secret: string
+}
+
+/** What is written into a client's settings. */
+export interface HookWishes {
+  readonly client: Client
+  /** The state folder to name, where it is not the one that S2 finds by itself. */
+  readonly state: string | null
+  /** Null: the client runs a command for every event. */
+  readonly door: HookDoor | null
+}
+
+/**
+ * The events that each client tells S2 of. A hook keeps its client waiting for some hundredths of a second, so the beginning of a use of
+ * a tool is told only where the tool is a question to a person.
+ */
+const EVENTS = {
+  claude: [
+    'SessionStart',
+    'UserPromptSubmit',
+    'PreToolUse',
+    'PostToolUse',
+    'PostToolUseFailure',
+    'PermissionRequest',
+    'PermissionDenied',
+    'Notification',
+    'Elicitation',
+    'ElicitationResult',
+    'Stop',
+    'StopFailure',
+    'SessionEnd',
+  ],
+  codex: ['SessionStart', 'UserPromptSubmit', 'PostToolUse', 'PermissionRequest', 'Stop', 'Interrupt', 'SessionEnd'],
+  gemini: ['SessionStart', 'BeforeAgent', 'AfterTool', 'AfterAgent', 'Notification', 'SessionEnd'],
+} as const satisfies Partial<Record<Client, readonly string[]>>
+
+/** The tools that a hook of an event is for; every one where none is named. */
+const MATCHERS: Readonly<Record<string, string>> = { PreToolUse: 'AskUserQuestion|ExitPlanMode' }
+
+/** Seconds that a client waits for a hook before it goes on; ours answers within a tenth of one. Gemini CLI counts milliseconds. */
+const TIMEOUT_S = 5
+
+export type HookedClient = keyof typeof EVENTS
+
+interface HookGroup {
+  readonly matcher?: string
+  readonly hooks: readonly Readonly<Record<string, unknown>>[]
+}
+
+/** The text of a client's settings with our hooks, each once; the hooks of others stay. Throws JsonError. */
+export function withHooks(text: string, client: HookedClient, wishes: HookWishes): string {
+  let edited = withoutOutdated(text, client, wishes)
+  for (const event of EVENTS[client]) {
+    for (const group of groupsFor(client, event, wishes)) {
+      if (!isListed(edited, event, group)) edited = withItem(edited, ['hooks', event], group)
+    }
+  }
+  return edited
+}
+
+/** The text without our hooks, of whatever version. Throws JsonError. */
+export function withoutHooks(text: string, client: HookedClient): string {
+  return eventsIn(text).reduce(
+    (left, event) => withoutItems(left, ['hooks', event], (item) => isOurs(client, item)),
+    text,
+  )
+}
+
+/** The events that our hooks stand for in a client's settings. Throws JsonError. */
+export function hookedEvents(text: string, client: HookedClient): string[] {
+  return eventsIn(text).filter((event) => groupsAt(text, event).some((item) => isOurs(client, item)))
+}
+
+function withoutOutdated(text: string, client: HookedClient, wishes: HookWishes): string {
+  return eventsIn(text).reduce((left, event) => {
+    const wanted = groupsFor(client, event, wishes)
+    const isOutdated = (item: unknown): boolean =>
+      isOurs(client, item) && !wanted.some((each) => isDeepStrictEqual(each, item))
+    return withoutItems(left, ['hooks', event], isOutdated)
+  }, text)
+}
+
+/** The hooks of an event. A waiter that wakes a session is a group of its own beside the one that reports. */
+function groupsFor(client: HookedClient, event: string, wishes: HookWishes): HookGroup[] {
+  if (!EVENTS[client].some((each) => each === event)) return []
+  const matcher = MATCHERS[event]
+  const hooks = [hookFor(client, event, wishes)]
+  return [{ ...(matcher === undefined ? {} : { matcher }), hooks }, ...waitersFor(client, event)]
+}
+
+/** Hooks that wait beside a session, to wake it. There are none yet. */
+function waitersFor(_client: HookedClient, _event: string): HookGroup[] {
+  return []
+}
+
+function hookFor(client: HookedClient, event: string, { state, door }: HookWishes): Readonly<Record<string, unknown>> {
+  // Only what runs as a child of the client can tell which process that is.
+  if (client === 'claude' && door !== null && event !== 'SessionStart') {
+    const headers = { Authorization: `Bearer ${door.secret}` }
+    return { type: 'http', url: `${door.url}/hook/${client}`, headers, timeout: TIMEOUT_S }
+  }
+  const timeout = client === 'gemini' ? TIMEOUT_S * 1_000 : TIMEOUT_S
+  return { type: 'command', command: hookCommand(client, event, state), timeout }
+}
+
+function isOurs(client: Client, item: unknown): boolean {
+  const hooks = (item as Partial<HookGroup> | null)?.hooks
+  return Array.isArray(hooks) && hooks.length > 0 && hooks.every((each: unknown) => isOurHook(client, each))
+}
+
+function isOurHook(client: Client, hook: unknown): boolean {
+  const { command, url } = (hook ?? {}) as Readonly<Record<string, unknown>>
+  return isHookCommand(client, command) || (typeof url === 'string' && url.endsWith(`/hook/${client}`))
+}
+
+function isListed(text: string, event: string, group: HookGroup): boolean {
+  return groupsAt(text, event).some((each) => isDeepStrictEqual(each, group))
+}
+
+function eventsIn(text: string): string[] {
+  const hooks = valueAt(text, ['hooks'])
+  return typeof hooks === 'object' && hooks !== null ? Object.keys(hooks) : []
+}
+
+function groupsAt(text: string, event: string): readonly unknown[] {
+  const groups = valueAt(text, ['hooks', event])
+  return Array.isArray(groups) ? groups : []
+}

@@ -1,0 +1,129 @@
+import { existsSync, lstatSync, realpathSync, statSync } from 'node:fs'
+import { mkdir, rmdir, unlink } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { S2Error } from '#fleet/errors.ts'
+import { publish } from '#spool/atomic-files.ts'
+import { readPlainFile } from '#spool/plain-file.ts'
+import { JsonError } from './json-spans.ts'
+
+/** A change of a file that belongs to a person, and how it is taken back. Both throw JsonError where the file is broken. */
+export interface FileEdit {
+  readonly path: string
+  /** Whether the file may be a link: one of a person's own folder may, one of a repository leads wherever its author likes. */
+  readonly mayBeLink: boolean
+  install(text: string): string
+  uninstall(text: string): string
+}
+
+/** The edits with one for each file: what several change in one is planned together. */
+export function byFile(edits: readonly FileEdit[]): FileEdit[] {
+  return [...Map.groupBy(edits, ({ path }) => path).values()].map(([first, ...others]) => ({
+    ...(first as FileEdit),
+    install: (text) => others.reduce((edited, each) => each.install(edited), first?.install(text) ?? text),
+    uninstall: (text) => others.reduce((edited, each) => each.uninstall(edited), first?.uninstall(text) ?? text),
+  }))
+}
+
+/** What is to become of a file, or has become of it. */
+export interface FileChange {
+  readonly path: string
+  /** Null for a file that is not there. */
+  readonly before: string | null
+  readonly after: string | null
+}
+
+/** Bytes of the largest file anybody reads: Claude Code keeps its history of projects in one. */
+const FILE_MAX = 16 * 1024 * 1024
+const BACKUP = '.before-s2'
+
+/** What installing would change; nothing is written. Throws `invalid` for a file that is broken, or is none. */
+export async function planInstall(edit: FileEdit): Promise<FileChange> {
+  const before = await read(edit)
+  return { path: edit.path, before, after: edited(edit, () => edit.install(before ?? ''), before) }
+}
+
+/**
+ * What uninstalling would change: where nothing but the installation changed the file, it becomes what it was, to the letter, or goes
+ * where there was none.
+ */
+export async function planUninstall(edit: FileEdit): Promise<FileChange> {
+  const before = await read(edit)
+  if (before === null) return { path: edit.path, before, after: null }
+  const kept = await backupOf(edit)
+  if (kept !== null && edited(edit, () => edit.install(kept), kept) === before) {
+    return { path: edit.path, before, after: kept }
+  }
+  const after = edited(edit, () => edit.uninstall(before), before)
+  const isNothing = kept === null && after !== before && /^\s*(?:\{\s*\}\s*)?$/.test(after)
+  return { path: edit.path, before, after: isNothing ? null : after }
+}
+
+/** Writes what was planned; the first change keeps the file as it was beside it, and the last takes that away. */
+export async function carryOut(edit: FileEdit, { before, after }: FileChange, isInstalling: boolean): Promise<void> {
+  const path = placeOf(edit)
+  const backup = `${path}${BACKUP}`
+  if (before !== after) {
+    if (isInstalling && before !== null && !existsSync(backup)) await publish(backup, before, modeOf(path))
+    if (after === null) await removeWithFolder(path)
+    else {
+      await mkdir(dirname(path), { recursive: true })
+      await publish(path, after, modeOf(path))
+    }
+  }
+  if (!isInstalling) await unlink(backup).catch(() => undefined)
+}
+
+async function read(edit: FileEdit): Promise<string | null> {
+  const file = await readPlainFile(placeOf(edit), FILE_MAX).catch((error: Error) => {
+    throw refused(edit.path, error.message)
+  })
+  return file?.text ?? null
+}
+
+async function backupOf(edit: FileEdit): Promise<string | null> {
+  const file = await readPlainFile(`${placeOf(edit)}${BACKUP}`, FILE_MAX).catch(() => null)
+  return file?.text ?? null
+}
+
+/** The file itself, where a link leads to it. */
+function placeOf({ path, mayBeLink }: FileEdit): string {
+  const isLink = lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true
+  if (!isLink) return path
+  if (!mayBeLink) throw refused(path, 'is a link, and whoever made the repository chose where to')
+  return realpathSync(path)
+}
+
+function edited(edit: FileEdit, act: () => string, text: string | null): string {
+  try {
+    return act()
+  } catch (error) {
+    if (!(error instanceof JsonError)) throw error
+    const line = (text ?? '').slice(0, error.at).split('\n').length
+    throw refused(edit.path, `is not JSON (line ${line})`)
+  }
+}
+
+function refused(path: string, why: string): S2Error {
+  return new S2Error('invalid', `${path} ${why}: nothing was changed`, { next: 'mend the file, then ask again' })
+}
+
+function modeOf(path: string): number {
+  return (statSync(path, { throwIfNoEntry: false })?.mode ?? 0o600) & 0o777
+}
+
+/** The folder goes with its only file, where clients and we are the only ones who make it. */
+async function removeWithFolder(path: string): Promise<void> {
+  await unlink(path)
+  for (let folder = dirname(path); CLIENTS_FOLDER.test(folder); folder = dirname(folder)) {
+    if (!(await isRemoved(folder))) return
+  }
+}
+
+const CLIENTS_FOLDER = /\/(?:\.(?:claude|codex|gemini|opencode)|opencode|plugins)$/
+
+async function isRemoved(folder: string): Promise<boolean> {
+  return await rmdir(folder).then(
+    () => true,
+    () => false,
+  )
+}

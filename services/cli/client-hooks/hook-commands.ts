@@ -1,0 +1,42 @@
+import { realpathSync } from 'node:fs'
+import type { Client } from '#agents/client-session.ts'
+import { quoted } from '#console/shell-quote.ts'
+import { programCommand } from '#runtime/argv-of-program.ts'
+
+/** How a client runs `s2 hook` for an event, as a line for its shell. `state` is named where it is not the one that S2 finds by itself. */
+export function hookCommand(client: Client, event: string, state: string | null): string {
+  const options = ['--agent', client, ...(state === null ? [] : ['--state', state])]
+  return lastingCommand('hook', event, ...options)
+    .map(quoted)
+    .join(' ')
+}
+
+/** The words by which a program that is no shell runs `s2 hook`; the event follows. */
+export function programWords(client: Client, state: string | null): string[] {
+  return lastingCommand('hook', '--agent', client, ...(state === null ? [] : ['--state', state]))
+}
+
+/** Whether a line of a client's settings is one of ours, of whatever version and place. */
+export function isHookCommand(client: Client, command: unknown): boolean {
+  return typeof command === 'string' && new RegExp(`\\bhook [\\w.]+ --agent ${client}(?: --state \\S+)?$`).test(command)
+}
+
+/** How a client starts the door of agents. */
+export function mcpCommand(): [string, ...string[]] {
+  return lastingCommand('mcp')
+}
+
+/** An installed release lies in a folder that goes with it; the link to the one in force stays. */
+function lastingCommand(...args: readonly string[]): [string, ...string[]] {
+  const [program, ...rest] = programCommand('s2', ...args)
+  return [lasting(program), ...rest.map(lasting)]
+}
+
+function lasting(path: string): string {
+  const current = path.replace(/\/releases\/[^/]+\//, '/current/')
+  try {
+    return current !== path && realpathSync(current) === realpathSync(path) ? current : path
+  } catch {
+    return path
+  }
+}

@@ -1,0 +1,158 @@
+import assert from 'node:assert/strict'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { after, test } from 'node:test'
+import { type Outcome, run } from '../run-command.ts'
+
+const base = mkdtempSync(join(tmpdir(), 's2-hooks-'))
+after(() => rmSync(base, { recursive: true, force: true }))
+let homes = 0
+
+/** A person's home, and a command line there. */
+class Home {
+  readonly path: string
+  readonly project: string
+
+  constructor() {
+    homes += 1
+    this.path = join(base, `home-${homes}`)
+    this.project = join(this.path, 'project')
+    mkdirSync(this.project, { recursive: true })
+  }
+
+  async s2(...argv: readonly string[]): Promise<Outcome> {
+    return await run(['hooks', ...argv], {
+      env: { HOME: this.path, S2_STATE: join(this.path, 'state') },
+      folder: this.project,
+    })
+  }
+
+  put(name: string, content: string, mode = 0o644): string {
+    const path = join(this.path, name)
+    mkdirSync(dirname(path), { recursive: true })
+    writeFileSync(path, content, { mode })
+    return path
+  }
+
+  get(name: string): string {
+    return readFileSync(join(this.path, name), 'utf8')
+  }
+
+  files(): string[] {
+    return readdirSync(this.path, { recursive: true, encoding: 'utf8' }).sort()
+  }
+}
+
+const SETTINGS =
+  '{\n  // mine\n  "model": "opus",\n  "hooks": {"Stop": [{"hooks": [{"type": "command", "command": "say done"}]}]}\n}\n'
+
+test('hooks of Claude Code stand beside those of the person, once, and go without a trace', async () => {
+  const home = new Home()
+  home.put('.claude/settings.json', SETTINGS, 0o640)
+  home.put('.claude.json', '{"projects":{}}')
+  const before = home.files()
+  const first = await home.s2('install', '--agent', 'claude', '--mcp')
+  assert.equal(first.code, 0, first.err)
+  const installed = home.get('.claude/settings.json')
+  assert.match(installed, /\/\/ mine/)
+  assert.match(installed, /say done/)
+  assert.match(installed, /hook Stop --agent claude --state [^"]*\/state"/)
+  assert.match(installed, /"matcher": "AskUserQuestion\|ExitPlanMode"/)
+  assert.equal(statSync(join(home.path, '.claude/settings.json')).mode & 0o777, 0o640)
+  const server = JSON.parse(home.get('.claude.json')).mcpServers.s2
+  assert.equal(server.alwaysLoad, true)
+  assert.equal(server.args.at(-1), 'mcp')
+  const again = await home.s2('install', '--agent', 'claude', '--mcp')
+  assert.match(again.out, /is as it should be/)
+  assert.equal(home.get('.claude/settings.json'), installed)
+  assert.match((await home.s2('status', '--agent', 'claude')).out, /claude +hooks +installed/)
+  assert.equal((await home.s2('uninstall', '--agent', 'claude')).code, 0)
+  assert.deepEqual(home.files(), before)
+  assert.equal(home.get('.claude/settings.json'), SETTINGS)
+  assert.equal(home.get('.claude.json'), '{"projects":{}}')
+})
+
+test('every client gets its hooks and its server, and nothing is left of them', async () => {
+  for (const client of ['claude', 'codex', 'gemini', 'opencode']) {
+    for (const scope of ['--user', '--project']) {
+      const home = new Home()
+      const { code, err } = await home.s2('install', '--agent', client, scope, '--mcp')
+      assert.equal(code, 0, err)
+      assert.ok(home.files().some((name) => name.includes(client === 'opencode' ? 's2.js' : client)))
+      const status = await home.s2('status', '--agent', client, '--json')
+      assert.equal(
+        (JSON.parse(status.out) as { state: string }[]).filter(({ state }) => state === 'installed').length,
+        2,
+      )
+      assert.equal((await home.s2('uninstall', '--agent', client, scope)).code, 0)
+      assert.deepEqual(
+        home.files().filter((name) => name !== '.config'),
+        ['project'],
+      )
+      assert.equal((await home.s2('status', '--agent', client)).code, 1)
+    }
+  }
+})
+
+test('what the person changed meanwhile stays', async () => {
+  const home = new Home()
+  home.put('.claude/settings.json', SETTINGS)
+  await home.s2('install', '--agent', 'claude')
+  const path = home.put('.claude/settings.json', home.get('.claude/settings.json').replace('"opus"', '"sonnet"'))
+  await home.s2('uninstall', '--agent', 'claude')
+  assert.equal(readFileSync(path, 'utf8'), SETTINGS.replace('"opus"', '"sonnet"'))
+  assert.ok(!existsSync(`${path}.before-s2`))
+})
+
+test('a dry run says what would change, and changes nothing', async () => {
+  const home = new Home()
+  home.put('.codex/hooks.json', '{"hooks":{}}')
+  const before = home.files()
+  const { out } = await home.s2('install', '--agent', 'codex', '--mcp', '--dry-run')
+  assert.match(out, /^--- .*hooks\.json\n\+\+\+ .*hooks\.json\n@@ -1,1 \+1,1 @@\n-\{"hooks":\{\}\}\n/)
+  assert.match(out, /--- \/dev\/null\n\+\+\+ .*config\.toml\n@@ -0,0 \+1,\d @@\n\+\[mcp_servers\.s2\]/)
+  assert.deepEqual(home.files(), before)
+})
+
+test('broken settings are refused, and no other file is touched', async () => {
+  const home = new Home()
+  home.put('.claude/settings.json', '{\n  "hooks": {\n')
+  const before = home.files()
+  const { code, err } = await home.s2('install', '--agent', 'claude', '--mcp')
+  assert.equal(code, 1)
+  assert.match(err, /settings\.json is not JSON \(line 3\): nothing was changed/)
+  assert.deepEqual(home.files(), before)
+})
+
+test('a link of a person is followed and stays; one in a project is refused', async () => {
+  const home = new Home()
+  const real = home.put('dotfiles/claude.json', '{}')
+  mkdirSync(join(home.path, '.claude'))
+  symlinkSync(real, join(home.path, '.claude/settings.json'))
+  assert.equal((await home.s2('install', '--agent', 'claude')).code, 0)
+  assert.match(readFileSync(real, 'utf8'), /s2|main\.ts/)
+  mkdirSync(join(home.project, '.claude'))
+  symlinkSync(real, join(home.project, '.claude/settings.local.json'))
+  const { code, err } = await home.s2('install', '--agent', 'claude', '--project')
+  assert.equal(code, 1)
+  assert.match(err, /is a link/)
+})
+
+test('a plugin of somebody else is not written over', async () => {
+  const home = new Home()
+  const path = home.put('.config/opencode/plugins/s2.js', 'export const Mine = 1\n')
+  assert.equal((await home.s2('install', '--agent', 'opencode')).code, 1)
+  assert.equal((await home.s2('uninstall', '--agent', 'opencode')).code, 1)
+  assert.equal(readFileSync(path, 'utf8'), 'export const Mine = 1\n')
+})
