@@ -63,11 +63,11 @@ function whoOf({ agent }: Waiting): string | null {
 function mailOf(count: number, kind: 'new ' | '' = ''): string | null {
   if (count === 0) return null
   const messages = count === 1 ? `1 ${kind}message waits` : `${count} ${kind}messages wait`
-  return `${messages} for it: \`s2 check\` or the MCP tool check_messages shows ${count === 1 ? 'it' : 'them'}.`
+  return `${messages} for this agent: \`s2 check\` or the MCP tool check_messages shows ${count === 1 ? 'it' : 'them'}.`
 }
 
 function tasksOf({ tasks }: Waiting): string[] {
-  return tasks.map(({ task }) => `It holds the task ${task}, which has not ended.`)
+  return tasks.map(({ task }) => `This agent holds the task ${task}, which has not ended.`)
 }
 
 function block({ mail, tasks }: Waiting, told: Told, now: number): HookAnswer | null {

@@ -21,7 +21,7 @@ test('a session is told which agent it is, and what waits, as facts', () => {
   const answer = hookAnswer(start, waiting(2, ['task-7']), NOTHING_TOLD, NOW)
   assert.equal(
     answer?.text,
-    'This session works as agent s2-worker-3 (role tests) of an S2 fleet. 2 messages wait for it: `s2 check` or the MCP tool check_messages shows them. It holds the task task-7, which has not ended.',
+    'This session works as agent s2-worker-3 (role tests) of an S2 fleet. 2 messages wait for this agent: `s2 check` or the MCP tool check_messages shows them. This agent holds the task task-7, which has not ended.',
   )
   assert.deepEqual(JSON.parse(answerText(start, answer as { kind: 'context'; text: string })), {
     hookSpecificOutput: { hookEventName: 'SessionStart', additionalContext: answer?.text },
