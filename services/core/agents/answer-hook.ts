@@ -29,7 +29,7 @@ export async function answerHook(
   wall: number,
 ): Promise<AnsweredHook> {
   if (event.subagent !== null || !ANSWERED.has(event.kind)) return SILENCE
-  const waiting = waitingHere(state, named)
+  const waiting = await waitingHere(state, event, named)
   if (event.kind !== 'start' && waiting.mail.length === 0 && waiting.tasks.length === 0) return SILENCE
   const memory = new ToldHere(state)
   const told = await orAfter(memory, () => memory.read(event))
