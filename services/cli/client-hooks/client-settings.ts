@@ -74,11 +74,6 @@ export function withoutHooks(text: string, client: HookedClient): string {
   )
 }
 
-/** The events that our hooks stand for in a client's settings. Throws JsonError. */
-export function hookedEvents(text: string, client: HookedClient): string[] {
-  return eventsIn(text).filter((event) => groupsAt(text, event).some((item) => isOurs(client, item)))
-}
-
 function withoutOutdated(text: string, client: HookedClient, wishes: HookWishes): string {
   return eventsIn(text).reduce((left, event) => {
     const wanted = groupsFor(client, event, wishes)

@@ -1,4 +1,4 @@
-import { afterGap, type JsonNode, jsonValue, readJson } from './json-spans.ts'
+import { afterGap, type JsonNode, jsonValue, readJsonTree } from './json-spans.ts'
 
 /** Changes of a JSON text that leave every other letter of it, comments and order as they are. All throw JsonError. */
 
@@ -51,7 +51,7 @@ export function withoutMember(text: string, path: readonly string[]): string {
 }
 
 function readIfAny(text: string): JsonNode | undefined {
-  return text.trim() === '' ? undefined : readJson(text)
+  return text.trim() === '' ? undefined : readJsonTree(text)
 }
 
 /** Of members with one name the last one counts, as for every reader of JSON. */

@@ -30,7 +30,7 @@ const GAP = /(?:[ \t\r\n]|\/\/[^\n]*|\/\*[\s\S]*?\*\/)*/y
 const PLAIN = /"(?:[^"\\\n]|\\.)*"|[-\w.+]+/y
 
 /** The tree of a whole text. Throws JsonError. */
-export function readJson(text: string): JsonNode {
+export function readJsonTree(text: string): JsonNode {
   const reader = new Reader(text)
   const node = reader.value(0)
   reader.gap()

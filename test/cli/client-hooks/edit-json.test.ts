@@ -8,7 +8,7 @@ import {
   withoutMember,
   withValue,
 } from '../../../services/cli/client-hooks/edit-json.ts'
-import { JsonError, jsonValue, readJson } from '../../../services/cli/client-hooks/json-spans.ts'
+import { JsonError, jsonValue, readJsonTree } from '../../../services/cli/client-hooks/json-spans.ts'
 
 const PERSONS = `// mine
 {
@@ -73,10 +73,10 @@ test('what is no JSON is refused, with its place', () => {
     `${'['.repeat(10_000)}`,
     '{"a":tru}',
   ]) {
-    assert.throws(() => readJson(text), JsonError, text.slice(0, 20))
+    assert.throws(() => readJsonTree(text), JsonError, text.slice(0, 20))
   }
   assert.throws(
-    () => readJson('{\n  "a": x\n}'),
+    () => readJsonTree('{\n  "a": x\n}'),
     (error: JsonError) => error.at === 9,
   )
 })
@@ -88,7 +88,7 @@ test('every JSON is read as JSON.parse reads it, and survives an edit and its un
       fc.constantFrom(undefined, 2, '\t'),
       (value, indent) => {
         const text = JSON.stringify(value, null, indent)
-        assert.deepEqual(jsonValue(readJson(text)), JSON.parse(text))
+        assert.deepEqual(jsonValue(readJsonTree(text)), JSON.parse(text))
         const path = ['of s2', 'deeper']
         const edited = withItem(text, path, { mine: true })
         assert.deepEqual(JSON.parse(edited), { ...JSON.parse(text), 'of s2': { deeper: [{ mine: true }] } })
