@@ -189,8 +189,8 @@ function untakenIncidents({ untaken }: ClockFindings, { moves }: Plan, snapshot:
 /** Of an agent that may not work people are told why, which is why its task stands still. */
 function stallIncidents({ stalls, stallsTogether }: ClockFindings, snapshot: Snapshot): NewIncident[] {
   const { config, board, observed } = snapshot
-  if (stallsTogether) return [stallsTogetherIncident(stalls, config)]
   const unexplained = stalls.filter(({ agent }) => !isUnable(board.conditions.get(agent)?.state))
+  if (stallsTogether) return unexplained.length === 0 ? [] : [stallsTogetherIncident(unexplained, config)]
   return unexplained.map((stall) => stallIncident(stall, config, observed.clients.of(stall.agent)?.activity ?? null))
 }
 

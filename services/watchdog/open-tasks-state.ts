@@ -185,7 +185,7 @@ export class OpenTasksState implements Board {
     this.#readyToTry = new Map(ready.map(([agent]) => [agent, this.#readyToTry.get(agent) ?? at]))
     const losers = this.#leases.observe(this.#tasks, fleet, at, this.#answeredAt)
     const unable = new Set([...this.#conditions].flatMap(([agent, { state }]) => (isUnable(state) ? [agent] : [])))
-    const watched = new Set(clients.agents())
+    const watched = new Set([...clients.agents()].filter((agent) => clients.of(agent) !== null))
     const waiting = new Set([...watched].filter((agent) => clients.of(agent)?.activity.state === 'waiting'))
     this.#work.observe(this.#tasks, fleet, at, wall, { told, unable, waiting, watched })
     const wasServedByOthers = (agent: string): boolean => {

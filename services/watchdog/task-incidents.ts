@@ -52,13 +52,14 @@ function whyNobody(
   const fitting = [...observed.fleet.standings()].filter(
     (each) => each.taskSession !== null && (role === null || wanted.has(each.role)),
   )
-  const why = fitting.slice(0, NAMED_MAX).map((each) => `${each.agent} ${whyUnfit(each, conditions, at)}`)
+  const why = fitting.slice(0, NAMED_MAX).map((each) => `${each.agent} ${whyUnfit(each, observed, conditions, at)}`)
   const others = fitting.length > NAMED_MAX ? [`${fitting.length - NAMED_MAX} more cannot either`] : []
   return fitting.length === 0 ? noAgentOf(role, observed) : [...why, ...others].join('; ')
 }
 
 function whyUnfit(
   { agent, verdict, proven, since }: { agent: string; verdict: string; proven: boolean; since: number },
+  { clients }: Pick<Observed, 'clients'>,
   conditions: Conditions,
   at: number,
 ): string {
@@ -66,7 +67,9 @@ function whyUnfit(
   if (!proven) return 'has not been heard yet'
   const condition = conditions.get(agent)
   if (condition !== undefined) return `${conditionInWords(condition)}: ${condition.why}`
-  return 'takes nothing, or failed at it already'
+  const client = clients.of(agent)?.activity
+  if (client?.state === 'waiting') return `waits for a person: ${client.what ?? 'its client shows a dialog'}`
+  return client?.state === 'gone' ? 'is there, and its client has ended' : 'takes nothing, or failed at it already'
 }
 
 function noAgentOf(role: string | null, { fleet }: Observed): string {

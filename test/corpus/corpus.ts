@@ -1,10 +1,11 @@
+import { CLIENTS } from './clients.ts'
 import { COMMANDS } from './commands.ts'
 import { FLEETS } from './fleets.ts'
 import { PYTHONS } from './pythons.ts'
 import { judge, type Situation, type Verdict } from './situation.ts'
 
 /** Of a fleet under a clock that is moved: they take what time the processor needs for them. */
-export const SIMULATED: readonly Situation[] = [...FLEETS, ...PYTHONS]
+export const SIMULATED: readonly Situation[] = [...FLEETS, ...CLIENTS, ...PYTHONS]
 /** Of real commands, which take real time and little else. */
 export const REAL: readonly Situation[] = COMMANDS
 /** How many of those may be played side by side. */

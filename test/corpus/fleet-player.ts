@@ -1,6 +1,6 @@
 import { type Code, S2Error } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session-id.ts'
-import type { NewTask, Report, Task } from '#fleet/task.ts'
+import { type NewTask, PROGRAM_RUN, type Report, type Task } from '#fleet/task.ts'
 import { readTaskMessage } from '#fleet/task-messages.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { openMemoryStore } from '#store/memory/memory.ts'
@@ -19,6 +19,8 @@ import { Witness } from './witness.ts'
 export interface FleetPlay {
   /** The workers, by name, and their roles. */
   readonly workers: Readonly<Record<string, string>>
+  /** Agents that people sit at, by name, and their roles: a client beside a daemon, and no worker. */
+  readonly clients?: Readonly<Record<string, string>>
   readonly config?: Partial<WatchConfig>
   readonly sources?: readonly ProcessSource[]
   openStore?(clock: Clock): Promise<Store>
@@ -71,13 +73,15 @@ const SHORT: Job = { lastsMs: 30 * SECOND }
 export class Fleet implements AsyncDisposable {
   readonly stage: Stage
   readonly witness: Witness
-  readonly watchdog: Watchdog
+  watchdog: Watchdog
+  readonly #startWatchdog: () => Watchdog
   /** By task; those that are not named are short and go well. */
   readonly jobs = new Map<string, Job>()
   readonly #workers = new Map<string, FleetWorker>()
+  readonly #ends: (() => void)[] = []
   readonly #isInMemory: boolean
 
-  static async open({ workers, config, sources, openStore }: FleetPlay): Promise<Fleet> {
+  static async open({ workers, clients = {}, config, sources, openStore }: FleetPlay): Promise<Fleet> {
     const witnesses: Witness[] = []
     const stage = await Stage.open(0, {}, async (clock) => {
       const witness = new Witness((await openStore?.(clock)) ?? openMemoryStore({ clock }), clock)
@@ -87,21 +91,26 @@ export class Fleet implements AsyncDisposable {
     const [witness] = witnesses
     if (witness === undefined) throw new Error('the stage opened no store')
     const more = { config: { ...CLOCKS, ...config }, ...(sources === undefined ? {} : { sources }) }
-    const made = new Fleet(stage, witness, stage.watchdog(more), openStore === undefined)
+    const made = new Fleet(stage, witness, () => stage.watchdog(more), openStore === undefined)
     for (const [name, role] of Object.entries(workers)) {
       const actor = await stage.join(name, role)
       actor.place = actor.host
       made.start(name, actor.host)
+    }
+    for (const [name, role] of Object.entries(clients)) {
+      const actor = await stage.join(name, role)
+      actor.place = actor.host
     }
     await made.run(WARM_UP_MS)
     witness.begin()
     return made
   }
 
-  private constructor(stage: Stage, witness: Witness, watchdog: Watchdog, isInMemory: boolean) {
+  private constructor(stage: Stage, witness: Witness, startWatchdog: () => Watchdog, isInMemory: boolean) {
     this.stage = stage
     this.witness = witness
-    this.watchdog = watchdog
+    this.#startWatchdog = startWatchdog
+    this.watchdog = startWatchdog()
     this.#isInMemory = isInMemory
   }
 
@@ -153,6 +162,13 @@ export class Fleet implements AsyncDisposable {
     return worker
   }
 
+  /** The watchdog ends, and another one begins after so long. */
+  async restartWatchdog(gapMs: number): Promise<void> {
+    await this.watchdog.stop()
+    await this.run(gapMs)
+    this.watchdog = this.#startWatchdog()
+  }
+
   /** The program of the agent dies, and its daemon beats on. */
   kill(name: string): void {
     this.worker(name).life.kill()
@@ -196,7 +212,13 @@ export class Fleet implements AsyncDisposable {
     this.stage.heal(name)
   }
 
+  /** What is to end with the play. */
+  onEnd(end: () => void): void {
+    this.#ends.push(end)
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
+    for (const end of this.#ends) end()
     for (const { life } of this.#workers.values()) life.kill()
     await this.stage[Symbol.asyncDispose]()
     await this.stage.store[Symbol.asyncDispose]()
@@ -229,7 +251,7 @@ export class FleetWorker {
     void new TaskLoop(WORK, {
       clock: this.life.clock,
       chance: () => 0.5,
-      runId: this.life.name,
+      runId: `${PROGRAM_RUN}${this.life.name}`,
       sessions: async () => [
         {
           session: session(),

@@ -2,9 +2,9 @@
 
 /**
  * `healthy`: work goes on, or goes on by itself; `stuck`: work stands still; `place`: an agent's place cannot do it; `parked`: it may
- * not for a while; `lost`: an agent or its host is; `poison`: the task itself is to blame.
+ * not for a while; `lost`: an agent or its host is; `poison`: the task itself is to blame; `waiting`: a person is to answer.
  */
-export const LABELS = ['healthy', 'stuck', 'place', 'parked', 'lost', 'poison'] as const
+export const LABELS = ['healthy', 'stuck', 'place', 'parked', 'lost', 'poison', 'waiting'] as const
 export type Label = (typeof LABELS)[number]
 
 /** What was seen to happen, milliseconds after the situation began. */

@@ -1,6 +1,6 @@
 import { isPassing } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session-id.ts'
-import type { Task } from '#fleet/task.ts'
+import { PROGRAM_RUN, type Task } from '#fleet/task.ts'
 import { recordingLog } from '#runtime/log.ts'
 import { Loop } from '#runtime/loop.ts'
 import { Metrics } from '#runtime/metrics.ts'
@@ -315,7 +315,7 @@ export class SimulatedHost {
     const agent = new TaskLoop(config, {
       clock: life.clock,
       chance: around.dice.next,
-      runId: life.name,
+      runId: `${PROGRAM_RUN}${life.name}`,
       sessions: async () => this.sessions.map((session) => ({ session, store })),
       reports: outboxReports(this.spool.writing(life)),
       taskMessages: inboxTaskMailbox(this.spool.reading(life), (heard) => this.spool.hear('inbox', life, heard)),

@@ -39,17 +39,16 @@ interface ClientRecord {
   agent: string
   /** What was said last; null: nothing. */
   said: ClientActivity | null
-  /** Since when that is said, and in how many beats it was. */
+  /** Since when that is said. */
   saidAt: number
-  times: number
   /** What it is thought to do; null before that is known. */
   shown: { readonly activity: ClientActivity | null; readonly since: number } | null
 }
 
 /**
- * What the clients of agents do, as the beats of their hosts say. What is said counts once it was said in two beats, or has held
- * for a moment; the end of a process, which is proved when it is said, only once it has held. Beats of before the observer looked
- * prove nothing. Holds no clock and does no I/O; times are the observer's own, monotonic.
+ * What the clients of agents do, as the beats of their hosts say. What is said counts once it has held for a moment, as far as
+ * later beats do not say otherwise. Beats of before the observer looked prove nothing. Holds no clock and does no I/O; times are
+ * the observer's own, monotonic.
  */
 export class ClientObserver {
   readonly #records = new Map<SessionId, ClientRecord>()
@@ -114,12 +113,9 @@ export class ClientObserver {
   /** The observer was paused or blind: what was about to count has to hold anew, and an end has to be said again. */
   grace(now: number): void {
     for (const record of this.#records.values()) {
-      record.saidAt = now
-      record.times = 0
-      if (record.shown?.activity?.state !== 'gone') continue
-      record.shown = null
-      record.said = null
-      this.#unsettled.delete(record)
+      if (record.shown?.activity?.state === 'gone') record.shown = null
+      if (this.#unsettled.delete(record) || record.shown === null) record.saidAt = now
+      record.said = record.shown?.activity ?? null
     }
   }
 
@@ -134,7 +130,7 @@ export class ClientObserver {
   }
 
   #add(session: SessionId, agent: string, now: number): ClientRecord {
-    const record: ClientRecord = { session, agent, said: null, saidAt: now, times: 0, shown: null }
+    const record: ClientRecord = { session, agent, said: null, saidAt: now, shown: null }
     this.#records.set(session, record)
     this.#enter(record)
     return record
@@ -146,12 +142,8 @@ export class ClientObserver {
       record.agent = agent
       this.#enter(record)
     }
-    if (record.times === 0 || !isSameState(record.said, activity)) {
-      record.saidAt = now
-      record.times = 0
-    }
+    if (!isSameState(record.said, activity)) record.saidAt = now
     record.said = activity
-    record.times += 1
     if (record.shown !== null && isSame(record.shown.activity, activity)) this.#unsettled.delete(record)
     else this.#unsettled.add(record)
   }
@@ -172,9 +164,8 @@ function rankOf({ state }: ClientActivity): number {
   return ORDER.indexOf(state)
 }
 
-function hasHeld({ said, saidAt, times }: ClientRecord, now: number): boolean {
-  if (said?.state === 'gone') return now - saidAt >= GONE_AFTER_MS
-  return times >= 2 || now - saidAt >= SETTLE_MS
+function hasHeld({ said, saidAt }: ClientRecord, now: number): boolean {
+  return now - saidAt >= (said?.state === 'gone' ? GONE_AFTER_MS : SETTLE_MS)
 }
 
 function isSame(one: ClientActivity | null, other: ClientActivity | null): boolean {
