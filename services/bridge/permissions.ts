@@ -121,7 +121,7 @@ export class Permissions {
       case 'releaseFiles':
         return await this.#releaseFiles(input as Input<'releaseFiles'>, scope)
       case 'reservations':
-        return await this.#store.reservations() // who has which files is for all to know
+        return await this.#store.reservations(isObserver(self) ? undefined : self) // for all of a fleet to know
       case 'verdicts':
         return await this.#verdicts(scope)
       case 'incidents':

@@ -62,6 +62,17 @@ const COMMANDS: readonly Entry[] = [
   { name: 'cost', about: 'show what agents used: tokens and money', load: () => import('./commands/cost.ts') },
   { name: 'work', about: 'be an agent: run a command for each task', load: () => import('./commands/work.ts') },
   {
+    name: 'reserve',
+    about: 'reserve files of a repository, so that no other agent changes them',
+    load: () => import('./commands/reserve.ts'),
+  },
+  { name: 'release', about: 'release files that were reserved', load: () => import('./commands/release.ts') },
+  {
+    name: 'reservations',
+    about: 'show which agents have which files, and until when',
+    load: () => import('./commands/reservations.ts'),
+  },
+  {
     name: 'hooks',
     about: 'let git ask S2 before it commits',
     load: () => import('./commands/hooks.ts'),

@@ -1,11 +1,12 @@
 import { resolve } from 'node:path'
 import type { CommandContext } from '#console/context.ts'
-import { UsageError } from '#console/failure.ts'
+import { Exit, failureOf, formatFailure, UsageError } from '#console/failure.ts'
 import { commandEnv } from '#console/state-folder.ts'
 import { Checkout } from '#git/checkout.ts'
 import { programCommand } from '#runtime/argv-of-program.ts'
 import { GIT_HOOKS, type ScriptParts } from './hook-script.ts'
 import { type HookChange, installGitHooks, uninstallGitHooks } from './install.ts'
+import { checkBeforeCommit, lookAfterCommit } from './run-hook.ts'
 
 export interface GitHooksOptions {
   readonly repo?: string
@@ -24,11 +25,25 @@ async function uninstall(context: CommandContext, options: GitHooksOptions): Pro
   tell(context, options, await uninstallGitHooks(await checkoutOf(context, options)))
 }
 
-/** What a hook of git calls. */
-export async function runGitHook(_context: CommandContext, hook: string): Promise<void> {
-  if (!GIT_HOOKS.some((each) => each === hook)) {
+/** What a hook of git calls. What goes wrong in it is told, and ends nothing: only a refusal does. */
+export async function runGitHook(context: CommandContext, hook: string): Promise<void> {
+  const act = HOOKS[hook]
+  if (act === undefined) {
     throw new UsageError(`there is no hook ${JSON.stringify(hook)}`, `name one of ${GIT_HOOKS.join(', ')}`)
   }
+  try {
+    await act(context)
+  } catch (error) {
+    if (error instanceof Exit) throw error
+    context.tell(
+      `s2: this commit was not checked against the files that others reserved\n${formatFailure(failureOf(error), false)}`,
+    )
+  }
+}
+
+const HOOKS: Readonly<Record<string, (context: CommandContext) => Promise<void>>> = {
+  'pre-commit': checkBeforeCommit,
+  'post-commit': lookAfterCommit,
 }
 
 async function checkoutOf(context: CommandContext, { repo = '.' }: GitHooksOptions): Promise<Checkout> {

@@ -1,8 +1,8 @@
 import { EXIT } from '#console/failure.ts'
 import { quoted } from '#console/shell-quote.ts'
 
-/** The hooks of git that S2 has a part in. A merge that needs no hand runs `pre-merge-commit` in the place of `pre-commit`. */
-export const GIT_HOOKS = ['pre-commit', 'pre-merge-commit', 'post-commit'] as const
+/** The hooks of git that S2 has a part in. A merge that git makes by itself changes nothing that was not committed before. */
+export const GIT_HOOKS = ['pre-commit', 'post-commit'] as const
 export type GitHook = (typeof GIT_HOOKS)[number]
 
 /** What is added to the name of a hook that was there before. */

@@ -3,6 +3,7 @@ import {
   existsSync,
   lstatSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
   realpathSync,
   renameSync,
@@ -13,6 +14,7 @@ import { join, relative, resolve } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
 import type { Checkout } from '#git/checkout.ts'
 import { publishInto } from '#spool/atomic-files.ts'
+import { removeMark } from './check-mark.ts'
 import { BEFORE, callOf, GIT_HOOKS, type GitHook, hookScript, isOurScript, type ScriptParts } from './hook-script.ts'
 
 /** What became of one hook. */
@@ -59,7 +61,15 @@ export async function uninstallGitHooks(checkout: Checkout): Promise<HookChange[
   const folder = await currentHooksFolder(checkout)
   const changes = GIT_HOOKS.map((hook) => uninstallOne(join(folder, hook), hook))
   removeIfEmpty(folder)
+  for (const gitFolder of gitFolders(checkout)) removeMark({ gitFolder })
   return changes
+}
+
+/** Those of all worktrees: each has an index of its own. */
+function gitFolders({ commonFolder }: Checkout): string[] {
+  const others = join(commonFolder, 'worktrees')
+  const names = existsSync(others) ? readdirSync(others) : []
+  return [commonFolder, ...names.map((name) => join(others, name))]
 }
 
 function uninstallOne(path: string, hook: GitHook): HookChange {

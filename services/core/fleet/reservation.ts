@@ -58,8 +58,8 @@ export interface UncheckedCommit {
   readonly paths: readonly string[]
 }
 
-const REPOSITORY_NAMES_MAX = 8
-const REPOSITORY_NAME_MAX = 200
+export const REPOSITORY_NAMES_MAX = 8
+export const REPOSITORY_NAME_MAX = 200
 /** Globs of one request. */
 export const GLOBS_MAX = 50
 /** Reservations of one agent, and of the whole fleet. */
@@ -67,7 +67,7 @@ export const HELD_MAX = 200
 export const HELD_BY_ALL_MAX = 2_000
 const RESERVED_LEAST_MS = 1_000
 const RESERVED_MOST_MS = 7 * 86_400_000
-const COMMIT_PATHS_MAX = 200
+export const COMMIT_PATHS_MAX = 200
 const COMMIT_PATH_MAX = 1_000
 const NOTE_MAX = 200
 
@@ -156,7 +156,7 @@ export function renewed(before: KeptReservation | undefined, next: KeptReservati
 
 /** The refusal that names who has the files. `now` and `until` are of one clock. */
 export function reservedByOthers(found: readonly Reservation[], now: number): S2Error {
-  const named = found.slice(0, NAMED_MAX).map((each) => inWords(each, now))
+  const named = found.slice(0, NAMED_MAX).map((each) => reservationInWords(each, now))
   const more = found.length > NAMED_MAX ? `; and ${found.length - NAMED_MAX} more` : ''
   return new S2Error('conflict', `no files were reserved: ${named.join('; ')}${more}`, {
     next: 'work on other files, ask the holder to release them, or try again after that time',
@@ -166,7 +166,7 @@ export function reservedByOthers(found: readonly Reservation[], now: number): S2
 const NAMED_MAX = 5
 
 /** Who has what, for which task, until when. */
-function inWords({ agent, glob, mode, task, until, note }: Reservation, now: number): string {
+export function reservationInWords({ agent, glob, mode, task, until, note }: Reservation, now: number): string {
   const what = mode === 'exclusive' ? 'has' : 'shares'
   const forTask = task === null ? '' : ` for the task ${task}`
   const why = note === null ? '' : ` (${JSON.stringify(note)})`

@@ -25,32 +25,50 @@ export class Checkout {
   readonly gitFolder: string
   /** The folder of git that all worktrees of the repository share. */
   readonly commonFolder: string
+  /** The folder that was asked for, from the top: empty, or with a slash at its end. */
+  readonly prefix: string
   readonly #parts: CheckoutParts
 
-  private constructor(top: string, gitFolder: string, commonFolder: string, parts: CheckoutParts) {
-    this.top = top
-    this.gitFolder = gitFolder
-    this.commonFolder = commonFolder
+  private constructor(folders: Pick<Checkout, 'top' | 'gitFolder' | 'commonFolder' | 'prefix'>, parts: CheckoutParts) {
+    this.top = folders.top
+    this.gitFolder = folders.gitFolder
+    this.commonFolder = folders.commonFolder
+    this.prefix = folders.prefix
     this.#parts = parts
   }
 
   /** The checkout that a folder lies in. Throws `not_found` where it lies in none. */
   static async at(folder: string, parts: CheckoutParts): Promise<Checkout> {
-    const asked = ['rev-parse', '--show-toplevel', '--git-dir', '--git-common-dir']
+    const asked = ['rev-parse', '--show-toplevel', '--git-dir', '--git-common-dir', '--show-prefix']
     const ending = await git(folder, asked, parts)
-    const [top, gitFolder, commonFolder] = ending.stdout.toString('utf8').trimEnd().split('\n')
+    const [top, gitFolder, commonFolder, prefix = ''] = ending.stdout.toString('utf8').trimEnd().split('\n')
     if (!hasSucceeded(ending) || top === undefined || gitFolder === undefined || commonFolder === undefined) {
       throw new S2Error('not_found', `${folder} is no checkout of a git repository (${whyOf(ending)})`, {
         next: 'go into a checkout, or name one by its option',
       })
     }
-    return new Checkout(top, resolve(folder, gitFolder), resolve(folder, commonFolder), parts)
+    return new Checkout(
+      { top, gitFolder: resolve(folder, gitFolder), commonFolder: resolve(folder, commonFolder), prefix },
+      parts,
+    )
   }
 
   /** What a git command prints; null where it fails. `top` is its working folder. */
   async ask(...args: readonly string[]): Promise<Buffer | null> {
     const ending = await git(this.top, args, this.#parts)
     return hasSucceeded(ending) ? ending.stdout : null
+  }
+
+  /** The names of files that a git command prints with `-z`, from the top of the checkout; null where it fails. */
+  async files(...args: readonly string[]): Promise<string[] | null> {
+    const text = (await this.ask(...args))?.toString('utf8')
+    return text === undefined ? null : text.split('\0').filter((name) => name !== '')
+  }
+
+  /** What a git command prints whose exit code is 0 or 1, where 1 is an answer as well; null where it fails. */
+  async askEither(...args: readonly string[]): Promise<Buffer | null> {
+    const { code, ended, stdout } = await git(this.top, args, this.#parts)
+    return ended === null && (code === 0 || code === 1) ? stdout : null
   }
 
   /** The first line of it as text; null where it fails or prints nothing. */

@@ -23,7 +23,7 @@ import {
   uncheckedInWords,
   whyOver,
 } from '#fleet/reservation.ts'
-import { conversationOf, partnerOf, type SessionId, sideOf } from '#fleet/session-id.ts'
+import { conversationOf, partnerOf, type SessionId, sessionId, sideOf } from '#fleet/session-id.ts'
 import type { Task } from '#fleet/task.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { ConversationTokens } from './conversation-tokens.ts'
@@ -61,8 +61,9 @@ export class ReservationRegistry {
     this.#parts = parts
   }
 
-  reservations(): Reservation[] {
-    return this.#holding().map((each) => this.#named(each))
+  reservations(seenBy?: SessionId): Reservation[] {
+    const seen = seenBy === undefined ? this.#holding() : this.#ofFleet(seenBy)
+    return seen.map((each) => this.#named(each))
   }
 
   reserveFiles(holder: SessionId, wanted: NewReservation): Reservation[] {
@@ -142,10 +143,20 @@ export class ReservationRegistry {
   /** Those of the holder's agent, whichever session it speaks by, and those of all others. */
   #ownAndOthers(holder: SessionId): [own: KeptReservation[], others: KeptReservation[]] {
     const agent = this.#agent(holder)
-    const { own = [], others = [] } = Object.groupBy(this.#holding(), (each) =>
+    const { own = [], others = [] } = Object.groupBy(this.#ofFleet(holder), (each) =>
       this.#agent(each.holder) === agent ? 'own' : 'others',
     )
     return [own, others]
+  }
+
+  /** Two fleets that share a store never hear of each other: a fleet is what one orchestrator's agent leads. */
+  #ofFleet(session: SessionId): KeptReservation[] {
+    const lead = this.#lead(session)
+    return this.#holding().filter(({ holder }) => this.#lead(holder) === lead)
+  }
+
+  #lead(session: SessionId): string {
+    return this.#agent(sessionId(conversationOf(session), 'a'))
   }
 
   #agent(session: SessionId): string {

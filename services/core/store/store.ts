@@ -220,8 +220,8 @@ export interface Store extends AsyncDisposable {
   // Reservations of files
 
   /**
-   * Reserves files of a repository for the agent of this session, all of them or none: `conflict` names who has which, for which
-   * task and until when. The same again is one reservation, and makes it longer. It ends by itself at its time, with the
+   * Reserves files of a repository for the agent of this session, all of them or none: `conflict` names who of its fleet has
+   * which, for which task and until when. The same again is one reservation, and makes it longer. It ends by itself at its time, with the
    * conversation of `holder`, and when its task ends or moves to a higher epoch; `stale_epoch` where that is so already.
    * `invalid`, `too_large`.
    */
@@ -230,8 +230,8 @@ export interface Store extends AsyncDisposable {
    * Ends reservations of the agent of this session, and answers those. Where another does it (`by`), the holder is sent a message.
    */
   releaseFiles(holder: SessionId, which: ReservationChoice, by?: SessionId | 'admin'): Promise<Reservation[]>
-  /** The reservations that hold now, by age. */
-  reservations(): Promise<Reservation[]>
+  /** The reservations that hold now, by age; where a session is named, those of its fleet, which is what one orchestrator leads. */
+  reservations(seenBy?: SessionId): Promise<Reservation[]>
   /**
    * A commit was made past the check of its hook. Where it changes what others have alone, they and the orchestrator are sent a
    * message, once a commit. Answers what it touches.

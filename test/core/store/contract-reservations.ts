@@ -15,7 +15,11 @@ interface End {
 export interface ReservationsFleet {
   readonly store: Store
   readonly clock: MovableClock
-  channel(worker?: string): Promise<{ readonly id: string; readonly a: End; readonly b: End }>
+  channel(
+    worker?: string,
+    role?: string,
+    lead?: string,
+  ): Promise<{ readonly id: string; readonly a: End; readonly b: End }>
   task(fields: Partial<NewTask>): Promise<Task>
 }
 
@@ -133,6 +137,18 @@ function proveHolding(prove: ProveReservations): void {
     await reserve(one.a, ['src/'])
     await reserve(other.a, ['src/store/'])
     await refusalOf('conflict', reserve(other.b, ['src/store/a.ts']))
+  })
+
+  prove('two fleets that share a store never hear of each other', async (fleet) => {
+    const [one, other] = [
+      await fleet.channel('s2-worker-1'),
+      await fleet.channel('s2-worker-1', 'tests', 'another lead'),
+    ]
+    await reserve(one.b, ['src/'])
+    await reserve(other.b, ['src/'])
+    assert.equal((await other.b.store.reservations(other.b.session)).length, 1)
+    await other.b.store.releaseFiles(other.b.session, { repository: null, globs: null })
+    assert.equal((await fleet.store.reservations()).length, 1)
   })
 
   prove('what nobody could keep or understand is refused', async (fleet) => {

@@ -112,10 +112,10 @@ class Fleet implements AsyncDisposable {
   }
 
   /** A channel between the orchestrator and a worker. */
-  async channel(worker = 's2-worker-1', role = 'tests'): Promise<Channel> {
+  async channel(worker = 's2-worker-1', role = 'tests', lead = 'orchestrator'): Promise<Channel> {
     const opened = await this.store.openConversation({
       roles: { a: 'orchestrator', b: role },
-      agents: { a: 'orchestrator', b: worker },
+      agents: { a: lead, b: worker },
       lifetimeMs: LIFETIME_MS,
     })
     return { id: opened.id, opened, a: this.#end(opened, 'a'), b: this.#end(opened, 'b') }

@@ -437,8 +437,9 @@ class Remote implements RemoteStore {
     return await this.#ask('releaseFiles', { holder, which }, holder)
   }
 
-  async reservations(): Promise<Reservation[]> {
-    return await this.#ask('reservations', {})
+  /** A session sees those of its own fleet, whoever is named. */
+  async reservations(seenBy?: SessionId): Promise<Reservation[]> {
+    return await this.#ask('reservations', seenBy === undefined ? {} : { seenBy }, ...present(seenBy))
   }
 
   async noteUncheckedCommit(by: SessionId, commit: UncheckedCommit): Promise<Reservation[]> {

@@ -380,7 +380,12 @@ export const VERBS = {
     Type.Array(ReservationSchema),
     (store, { holder, which }) => store.releaseFiles(holder, which),
   ),
-  reservations: verb(['participant', 'reads'], {}, Type.Array(ReservationSchema), (store) => store.reservations()),
+  reservations: verb(
+    ['participant', 'reads'],
+    { seenBy: Type.Optional(SessionSchema) },
+    Type.Array(ReservationSchema),
+    (store, { seenBy }) => store.reservations(seenBy),
+  ),
   noteUncheckedCommit: verb(
     ['session', 'repeats'],
     { by: SessionSchema, commit: UncheckedCommitSchema },
