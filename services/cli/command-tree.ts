@@ -83,6 +83,11 @@ const COMMANDS: readonly Entry[] = [
     load: () => import('./commands/hook.ts'),
   },
   {
+    name: 'wake-test',
+    about: 'try each way to wake the agents of this host',
+    load: () => import('./commands/wake-test.ts'),
+  },
+  {
     name: 'guard',
     about: 'let a person allow an agent to run guarded commands',
     load: () => import('./commands/guard.ts'),

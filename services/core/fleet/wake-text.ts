@@ -44,3 +44,8 @@ export function wakeText(id: string, { from, messages, task }: WakeFacts): strin
 function named(name: string): string {
   return name.replaceAll(NOT_IN_NAMES, '').slice(0, 80)
 }
+
+/** The text by which a way to wake an agent is tried. */
+export function trialText(id: string): string {
+  return `${wakeHead(id)}: a person tries whether this session can be woken. No message waits, and nothing is to be done.`
+}

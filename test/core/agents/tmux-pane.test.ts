@@ -31,12 +31,24 @@ const pane = tmuxPane({ clock: systemClock, env })
 const TEXT = 'S2 wake 0123456789ab: 1 unread message. The command "s2 check" reads messages.'
 
 /** A pane in which a program reads lines behind a prompt, as clients do, and writes them to a file. */
-async function openPane(name: string, t: TestContext, width = 120) {
+async function openPane(name: string, t: TestContext, { width = 120, argument = '' } = {}) {
   const lines = join(folder, `${name}.lines`)
   const program = `echo $$ > ${lines}.pid; while IFS= read -r -e -p '❯ ' line; do printf '%s\\n' "$line" >> ${lines}; done`
   writeFileSync(`${lines}.sh`, program)
   // behind a shell, as clients run: tmux lets its own children go on when they are stopped
-  tmux('new-session', '-d', '-s', name, '-x', String(width), '-y', '20', 'sh', '-c', `bash --norc ${lines}.sh; :`)
+  tmux(
+    'new-session',
+    '-d',
+    '-s',
+    name,
+    '-x',
+    String(width),
+    '-y',
+    '20',
+    'sh',
+    '-c',
+    `bash --norc ${lines}.sh ${argument}; :`,
+  )
   t.after(() => spawnSync('tmux', ['-S', socket, 'kill-session', '-t', name], { env }))
   const id = tmux('display-message', '-p', '-t', name, '#{pane_id}').trim()
   await until('the prompt shows', () => tmux('capture-pane', '-p', '-t', id).includes('❯'))
@@ -55,7 +67,7 @@ test('a text is typed into an empty prompt and sent by Enter, once', { skip: mis
 })
 
 test('a text that is wider than the pane arrives whole', { skip: missing }, async (t) => {
-  const { session, typed } = await openPane('narrow', t, 30)
+  const { session, typed } = await openPane('narrow', t, { width: 30 })
   await pane.wake(session, TEXT, signal)
   await until('it was read', () => typed() === `${TEXT}\n`)
 })
@@ -89,6 +101,11 @@ test('panes of other programs, panes that are gone and stopped clients are refus
   assert.match((await why({ process: { ...one.session.process, startTicks: '1' } })) ?? '', /has ended/)
   process.kill(one.session.process?.pid ?? 0, 'SIGSTOP')
   await until('it is stopped', async () => /is stopped/.test((await why({})) ?? ''), 10_000)
+})
+
+test('a pane that is known by a daemon of several terminals is not typed into', { skip: missing }, async (t) => {
+  const { session } = await openPane('daemon', t, { argument: 'app-server' })
+  assert.match((await pane.whyNot({ ...session, client: 'codex' }, signal)) ?? '', /its own pane is not known/)
 })
 
 test('of two wakes at once for one pane one types', { skip: missing }, async (t) => {

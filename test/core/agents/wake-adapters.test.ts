@@ -98,6 +98,29 @@ test('in bypass mode nothing is sent unless the user said that messages are take
   assert.deepEqual(lines, [])
 })
 
+test('a session that has named no mode yet has the one that it was started with', async (t) => {
+  const { path } = await listener('mode', t)
+  const home = join(folder, 'mode-home')
+  mkdirSync(join(home, '.claude'), { recursive: true })
+  const script = join(folder, 'client.sh')
+  writeFileSync(script, 'read _')
+  const why = async (...args: string[]): Promise<string | null> => {
+    const child = spawn('sh', [script, ...args], { env: { HOME: home } })
+    t.after(() => child.kill('SIGKILL'))
+    return await inboxSocket().whyNot(
+      sampleSession({ inboxSocket: path, permissionMode: null, process: of(child) }),
+      signal,
+    )
+  }
+  assert.equal(await why(), null)
+  assert.match((await why('--dangerously-skip-permissions')) ?? '', /crossSessionInbound/)
+  assert.match((await why('--permission-mode', 'bypassPermissions')) ?? '', /crossSessionInbound/)
+  assert.equal(await why('--permission-mode', 'bypassPermissions', '--settings={"crossSessionInbound":"accept"}'), null)
+  writeFileSync(join(home, '.claude', 'settings.json'), '{"permissions":{"defaultMode":"bypassPermissions"}}')
+  assert.match((await why()) ?? '', /crossSessionInbound/)
+  assert.equal(await why('--permission-mode', 'default'), null)
+})
+
 test('a socket that takes nothing ends the attempt', async (t) => {
   const path = join(folder, 'silent')
   const server = createServer({ allowHalfOpen: true }, (socket) => socket.pause())

@@ -25,26 +25,40 @@ export function inboxSocket(): WakeAdapter {
 }
 
 async function whyNot(session: ClientSession): Promise<string | null> {
-  const { client, inboxSocket: path, permissionMode } = session
+  const { client, inboxSocket: path } = session
   if (client !== 'claude') return 'only Claude Code has such a socket'
   if (path === null) return 'the session has told of no socket yet'
   if (!isClientAlive(session)) return 'the process of the session has ended'
-  const isHeld = permissionMode === 'bypassPermissions' && !(await takesUnasked(session))
-  return whyNoOwnSocket(path) ?? (isHeld ? HELD : null)
+  return whyNoOwnSocket(path) ?? ((await isHeld(session)) ? HELD : null)
 }
 
 /** In bypass mode the client asks a person by a dialog that blocks the session, unless its user said that messages are taken. */
 const HELD =
   'it would open a dialog that blocks the session, which runs in bypass mode: set "crossSessionInbound": "accept" in the user\'s settings of Claude Code'
+const BYPASS = 'bypassPermissions'
 
 /** Settings of a project cannot loosen it, so only the user's and those of the command line are read. */
-async function takesUnasked(session: ClientSession): Promise<boolean> {
+async function isHeld(session: ClientSession): Promise<boolean> {
   const client = clientEnvironment(session)
-  if (client === null) return false
-  const user = join(clientFolder(client.env, 'CLAUDE_CONFIG_DIR', '.claude'), 'settings.json')
-  const given = client.argv[client.argv.indexOf('--settings') + 1]
-  const inForce = client.argv.includes('--settings') && given !== undefined ? await readUserJson(given) : {}
-  return (inForce.crossSessionInbound ?? (await readUserJson(user)).crossSessionInbound) === 'accept'
+  if (client === null) return session.permissionMode === BYPASS
+  const user = await readUserJson(join(clientFolder(client.env, 'CLAUDE_CONFIG_DIR', '.claude'), 'settings.json'))
+  const inForce = { ...user, ...(await readUserJson(optionIn(client.argv, '--settings') ?? '{}')) }
+  return isBypassed(session, client.argv, inForce) && inForce.crossSessionInbound !== 'accept'
+}
+
+/** The client names its mode with the first prompt: until then what it was started with counts. */
+function isBypassed({ permissionMode }: ClientSession, argv: readonly string[], settings: ClaudeSettings): boolean {
+  if (permissionMode !== null) return permissionMode === BYPASS
+  const { defaultMode } = (settings.permissions ?? {}) as { readonly defaultMode?: unknown }
+  const mode = optionIn(argv, '--permission-mode') ?? defaultMode
+  return argv.includes('--dangerously-skip-permissions') || mode === BYPASS
+}
+
+type ClaudeSettings = Readonly<Record<string, unknown>>
+
+function optionIn(argv: readonly string[], option: string): string | undefined {
+  const at = argv.indexOf(option)
+  return at < 0 ? argv.find((each) => each.startsWith(`${option}=`))?.slice(option.length + 1) : argv[at + 1]
 }
 
 function write(path: string, line: string, signal: AbortSignal): Promise<void> {

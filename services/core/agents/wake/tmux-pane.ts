@@ -7,7 +7,7 @@ import { processStat } from '#runtime/process-stat.ts'
 import { hasSucceeded, howItEnded, runCommand } from '#runtime/run-command.ts'
 import type { ClientSession } from '../client-session.ts'
 import { forClient, type WakeAdapter } from './adapter.ts'
-import { isClientAlive } from './client-environment.ts'
+import { clientEnvironment, isClientAlive } from './client-environment.ts'
 import { whyNoOwnSocket } from './own-socket.ts'
 import { hasEmptyPrompt } from './pane-screen.ts'
 
@@ -51,6 +51,7 @@ async function whyNot(session: ClientSession, parts: TmuxParts, signal: AbortSig
   if (pane === null) return 'the session runs in no pane that is known'
   if (known === null || !isClientAlive(session)) return 'the process of the session has ended'
   if (processStat(known.pid)?.state === 'T') return 'the client is stopped'
+  if (clientEnvironment(session)?.argv.includes('app-server') === true) return SHARED
   const why = whyNoOwnSocket(pane.socket)
   if (why !== null) return why
   const shown = await tmux(
@@ -65,6 +66,9 @@ async function whyNot(session: ClientSession, parts: TmuxParts, signal: AbortSig
   if (!descendsFrom(known.pid, Number(root))) return `another program runs in the pane ${pane.id}`
   return (await isPromptEmpty(pane, parts, signal)) ? null : 'no empty prompt is on the screen, but a draft or a dialog'
 }
+
+/** Several terminals of Codex have one daemon, which runs the hooks of all: the pane that it knows may be another session's. */
+const SHARED = 'its hooks run in a daemon that terminals share, so its own pane is not known'
 
 /** Parents of a process that are looked through. */
 const PARENTS_MAX = 64

@@ -1,0 +1,133 @@
+import { randomBytes } from 'node:crypto'
+import { type Command, Option } from 'commander'
+import { CLIENTS, type Client, type ClientSession } from '#agents/client-session.ts'
+import { readClientSessions } from '#agents/client-sessions-folder.ts'
+import type { WakeAdapter } from '#agents/wake/adapter.ts'
+import { wakeAdapters } from '#agents/wake/client-adapters.ts'
+import { type TrialParts, tryWake, type WakeTrial } from '#agents/wake/wake-trial.ts'
+import type { CommandContext } from '#console/context.ts'
+import { EXIT, Exit, UsageError } from '#console/failure.ts'
+import { stateFolder } from '#console/state-folder.ts'
+import { table } from '#console/table.ts'
+import { plain } from '#console/terminal-text.ts'
+import type { Rung } from '#fleet/wake-ladder.ts'
+
+const EXAMPLES = `
+Examples:
+  s2 wake-test                     try each way to wake each session of a client on this host
+  s2 wake-test --agent claude      those of Claude Code alone
+  s2 wake-test --only inbox_socket,rewake --yes --json
+
+Each way that can be tried sends the session one short text, which costs a turn of its model, and is asked for first. A way is proven
+when the client says, by its hooks, that the text arrived. Exit code 0: every session was reached in some way.`
+
+interface Options {
+  readonly agent?: Client
+  readonly only?: string
+  readonly yes?: true
+  readonly json?: true
+}
+
+/** Ways to wake a session; the others reach people. */
+const RUNGS: readonly Rung[] = ['inbox_socket', 'rewake', 'app_server', 'codex_queue', 'tmux']
+
+interface Row extends WakeTrial {
+  readonly client: Client
+  readonly version: string | null
+  readonly session: string
+}
+
+export function define(command: Command, context: CommandContext): void {
+  command
+    .addOption(new Option('--agent <client>', 'sessions of this client alone').choices(CLIENTS))
+    .option('--only <ways>', `some of ${RUNGS.join(', ')}`)
+    .option('--yes', 'ask nobody before something is sent')
+    .option('--json', 'print JSON')
+    .addHelpText('after', EXAMPLES)
+    .action(async (options: Options) => {
+      const rungs = rungsOf(options.only)
+      const rows = await tryAll(options, rungs, context)
+      if (options.json === true) context.print(`${JSON.stringify(rows, null, 2)}\n`)
+      else if (rows.length > 0)
+        context.print(`${table(COLUMNS, rows.map(cellsOf), context.screen.columns).join('\n')}\n`)
+      if (!isEachReached(rows)) throw new Exit(EXIT.failed)
+    })
+}
+
+function rungsOf(only: string | undefined): readonly Rung[] {
+  if (only === undefined) return RUNGS
+  const words = only.split(',').map((each) => each.trim())
+  const unknown = words.find((each) => !RUNGS.some((rung) => rung === each))
+  if (unknown !== undefined)
+    throw new UsageError(`no way to wake is called ${unknown}`, `name some of ${RUNGS.join(', ')}`)
+  return RUNGS.filter((rung) => words.includes(rung))
+}
+
+async function tryAll(options: Options, rungs: readonly Rung[], context: CommandContext): Promise<Row[]> {
+  const { clock, env } = context
+  const state = stateFolder(context)
+  const sessions = (await readClientSessions(state)).filter(isWanted(options))
+  if (sessions.length === 0) tellNone(context)
+  const all = wakeAdapters({ clock, state, env, webhook: null })
+  const adapters = rungs.flatMap((rung): WakeAdapter[] => all.filter((each) => each.rung === rung))
+  const parts = trialParts(state, options, context)
+  const over = new AbortController()
+  using _stop = context.onSignal(['SIGINT', 'SIGTERM'], () => over.abort(new Exit(EXIT.failed)))
+  const rows: Row[] = []
+  for (const session of sessions) {
+    for (const adapter of adapters) {
+      const trial = await tryWake(session, adapter, parts, over.signal)
+      rows.push({ client: session.client, version: session.version, session: session.id, ...trial })
+    }
+  }
+  return rows
+}
+
+function isWanted({ agent }: Options) {
+  return ({ client, activity }: ClientSession): boolean =>
+    activity.state !== 'gone' && (agent === undefined || client === agent)
+}
+
+function tellNone(context: CommandContext): void {
+  const next =
+    'start the client, and let its hooks tell S2 of it (s2 hook --help); its keepalive must run: s2 health keepalive'
+  context.tell(`s2: no session of a client is known on this host\n  next: ${next}\n`)
+}
+
+function trialParts(state: string, { yes }: Options, context: CommandContext): TrialParts {
+  return {
+    clock: context.clock,
+    newId: () => randomBytes(6).toString('hex'),
+    look: async ({ client, id }) =>
+      (await readClientSessions(state)).find((each) => each.client === client && each.id === id) ?? null,
+    mayTry: async (session, rung) => yes === true || (await isAllowed(session, rung, context)),
+  }
+}
+
+async function isAllowed({ client, id, folder }: ClientSession, rung: Rung, context: CommandContext): Promise<boolean> {
+  if (!context.isAttended) return false
+  const how = rung === 'tmux' ? 'Type a text into the pane of' : `Send a text (${rung}) to`
+  const answer = await context.ask(plain(`${how} ${client} ${id} in ${folder}? It costs a turn. [y/N] `))
+  return /^y(es)?$/i.test(answer?.trim() ?? '')
+}
+
+function isEachReached(rows: readonly Row[]): boolean {
+  const reached = new Set(rows.filter(({ outcome }) => outcome === 'read').map(({ session }) => session))
+  return rows.length > 0 && rows.every(({ session }) => reached.has(session))
+}
+
+const COLUMNS = [
+  { title: 'CLIENT' },
+  { title: 'SESSION' },
+  { title: 'WAY' },
+  { title: 'OUTCOME' },
+  { title: 'SECONDS' },
+  { title: 'WHY', stretches: true },
+]
+
+function cellsOf({ client, version, session, rung, outcome, readMs, why }: Row): string[] {
+  const seconds = readMs === null ? '-' : (readMs / 1_000).toFixed(2)
+  return [`${client} ${version ?? '?'}`, session.slice(0, 8), rung, OUTCOMES[outcome], seconds, why ?? '']
+}
+
+const OUTCOMES = { read: 'read', sent: 'sent, not read', no: 'not possible' } as const
