@@ -1,5 +1,6 @@
 import { dirname, resolve } from 'node:path'
 import { type AgentOptions, agentOptions } from '#agents/agent-options.ts'
+import { type Budget, type Budgets, parseBudget } from '#agents/budget.ts'
 import { workerName } from '#fleet/credential.ts'
 import { ORCHESTRATOR } from '#fleet/session-id.ts'
 import { ConfigError, closest } from '#runtime/read-settings.ts'
@@ -129,21 +130,38 @@ function readWorker(fields: Fields, base: string): WorkerSpec {
   return worker
 }
 
-/** `"agent": "claude"`, with its model, permissionMode and allowedTools. */
+/** `"agent": "claude"`, with its model, permissionMode, allowedTools and budget. */
 function readClient(fields: Fields): AgentOptions | null {
   const [client, model, permissionMode] = ['agent', 'model', 'permissionMode'].map((name) => fields.text(name))
   const allowedTools = fields.optionalTexts('allowedTools')
+  const budgets = readBudgets(fields.fields('budget'))
   if (client === null || client === undefined) {
-    if (model !== null || permissionMode !== null || allowedTools.length > 0)
-      fields.fault('model, permissionMode and allowedTools are for an agent: add "agent": "claude"')
+    if ([model, permissionMode, allowedTools[0] ?? null, budgets.task, budgets.day].some((each) => each !== null))
+      fields.fault('model, permissionMode, allowedTools and budget are for an agent: add "agent": "claude"')
     return null
   }
   try {
-    return agentOptions({ client, model: model ?? null, permissionMode: permissionMode ?? null, allowedTools })
+    return agentOptions({ client, model: model ?? null, permissionMode: permissionMode ?? null, allowedTools, budgets })
   } catch (error) {
     fields.fault((error as Error).message)
     return null
   }
+}
+
+/** `"budget": {"task": "2 USD", "day": "20 USD"}`. */
+function readBudgets(fields: Fields): Budgets {
+  const budget = (name: string): Budget | null => {
+    const text = fields.text(name)
+    try {
+      return text === null ? null : parseBudget(text)
+    } catch (error) {
+      fields.fault(`${name}: ${(error as Error).message}`)
+      return null
+    }
+  }
+  const budgets = { task: budget('task'), day: budget('day') }
+  fields.refuseOthers()
+  return budgets
 }
 
 function readExec(fields: Fields): string | null {

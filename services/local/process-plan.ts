@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import type { AgentOptions } from '#agents/agent-options.ts'
+import { agentArguments, flagsOf } from '#agents/agent-options.ts'
 import { ORCHESTRATOR } from '#fleet/session-id.ts'
 import { programCommand } from '#runtime/argv-of-program.ts'
 import type { ProgramName } from '#runtime/settings.ts'
@@ -103,18 +103,9 @@ export function planPrograms(fleet: Fleet, around: PlanContext): ProgramPlan[] {
 function workerArguments({ exec, client, stdin, folder }: WorkerSpec): readonly string[] {
   return [
     ...(exec === null ? [] : [`--exec=${exec}`]),
-    ...(client === null ? [] : clientArguments(client)),
+    ...(client === null ? [] : agentArguments(flagsOf(client))),
     ...(stdin === 'json' ? [] : [`--stdin=${stdin}`]),
     ...(folder === null ? [] : [`--folder=${folder}`]),
-  ]
-}
-
-function clientArguments({ client, model, permissionMode, allowedTools }: AgentOptions): readonly string[] {
-  return [
-    `--agent=${client}`,
-    ...(model === null ? [] : [`--model=${model}`]),
-    ...(permissionMode === null ? [] : [`--permission-mode=${permissionMode}`]),
-    ...allowedTools.map((tool) => `--allowed-tool=${tool}`),
   ]
 }
 

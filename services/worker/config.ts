@@ -1,5 +1,6 @@
 import { resolve } from 'node:path'
 import { type AgentOptions, agentOptions } from '#agents/agent-options.ts'
+import { type Budget, parseBudget } from '#agents/budget.ts'
 import { readArguments } from '#console/console-program.ts'
 import type { CommandContext } from '#console/context.ts'
 import { UsageError } from '#console/failure.ts'
@@ -38,6 +39,8 @@ export function readConfig(argv: readonly string[], context: CommandContext): Co
       model: { type: 'string' },
       'permission-mode': { type: 'string' },
       'allowed-tool': { type: 'string', multiple: true },
+      'task-budget': { type: 'string' },
+      'day-budget': { type: 'string' },
       folder: { type: 'string' },
       stdin: { type: 'string' },
       session: { type: 'string' },
@@ -78,24 +81,33 @@ interface AgentWords {
   readonly stdin?: string | undefined
   readonly 'permission-mode'?: string | undefined
   readonly 'allowed-tool'?: readonly string[] | undefined
+  readonly 'task-budget'?: string | undefined
+  readonly 'day-budget'?: string | undefined
 }
 
 /** Null where a command of the user's own does the tasks. */
 function readAgent(values: AgentWords): AgentOptions | null {
   const { exec, agent: client, model = null, stdin } = values
   const [permissionMode, allowedTools] = [values['permission-mode'] ?? null, values['allowed-tool'] ?? []]
+  const [taskBudget, dayBudget] = [values['task-budget'], values['day-budget']]
   if (client === undefined) {
-    const stray = model !== null || permissionMode !== null || allowedTools.length > 0
-    if (stray) throw new UsageError('--model, --permission-mode and --allowed-tool are for --agent', AGENT_EXAMPLE)
+    const words = [model, permissionMode, allowedTools[0], taskBudget, dayBudget]
+    if (words.some((word) => word !== null && word !== undefined))
+      throw new UsageError('--model, --permission-mode, --allowed-tool and budgets are for --agent', AGENT_EXAMPLE)
     return null
   }
   if (exec !== undefined || stdin !== undefined)
     throw new UsageError('--agent stands in place of --exec and --stdin', AGENT_EXAMPLE)
   try {
-    return agentOptions({ client, model, permissionMode, allowedTools })
+    const budgets = { task: readBudget(taskBudget), day: readBudget(dayBudget) }
+    return agentOptions({ client, model, permissionMode, allowedTools, budgets })
   } catch (error) {
     throw new UsageError((error as Error).message, AGENT_EXAMPLE)
   }
+}
+
+function readBudget(text: string | undefined): Budget | null {
+  return text === undefined ? null : parseBudget(text)
 }
 
 const AGENT_EXAMPLE = 'for example --agent claude --permission-mode acceptEdits'

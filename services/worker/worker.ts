@@ -1,4 +1,6 @@
 import { randomBytes } from 'node:crypto'
+import { NO_BUDGETS } from '#agents/budget.ts'
+import { systemZone } from '#agents/retry-time.ts'
 import type { ConsoleProgram } from '#console/console-program.ts'
 import type { CommandContext } from '#console/context.ts'
 import { failureOf, UnavailableError } from '#console/failure.ts'
@@ -12,6 +14,8 @@ import { Inbox } from '#spool/inbox.ts'
 import { Outbox } from '#spool/outbox.ts'
 import { clientDriver } from './clients/client-driver-of.ts'
 import { clientStarter } from './clients/client-run.ts'
+import { DaySpending } from './clients/day-spending.ts'
+import { AgentBudget } from './clients/run-budget.ts'
 import { TaskSessions } from './clients/task-sessions.ts'
 import { type Config, readConfig } from './config.ts'
 import { eventPrinter } from './event-text.ts'
@@ -41,6 +45,8 @@ async function work(config: Config, context: CommandContext): Promise<void> {
   const place = { argv: config.command, cwd: folder, env: config.commandEnv }
   const onFault = (fault: string): void => context.tell(`s2: ${fault}\n`)
   if (config.agent === null) context.tell(warningOfTaskText(config.command))
+  const spending = new DaySpending(state, clock, systemZone())
+  const budget = new AgentBudget(config.agent?.budgets ?? NO_BUDGETS, spending)
   await using sessions = new SessionsOnHost(state, config.session, context)
   const draining = new AbortController()
   const stopping = new AbortController()
@@ -61,9 +67,9 @@ async function work(config: Config, context: CommandContext): Promise<void> {
     taskMessages: inboxTaskMailbox(inbox, (heard) =>
       watchFolder(inbox.folder('new'), { onEvents: heard, onDoubt: heard }, { clock, log: terseLog(context) }),
     ),
-    start: starter(config, context),
+    start: starter(config, budget, context),
     judge: placeJudge(place, clock),
-    look: () => seenFault(place),
+    look: () => seenFault(place) ?? budget.fault(),
     say: eventPrinter(context, config.output),
     draining: draining.signal,
     stopping: stopping.signal,
@@ -76,6 +82,7 @@ async function work(config: Config, context: CommandContext): Promise<void> {
 
 function starter(
   { agent, command, commandEnv: env, folder, state, taskInput }: Config,
+  budget: AgentBudget,
   context: CommandContext,
 ): StartCommand {
   const { clock } = context
@@ -83,8 +90,8 @@ function starter(
   const sessions = new TaskSessions(state, agent.client)
   void sessions.tidy(clock.wall())
   const onTrouble = (error: unknown): void =>
-    context.tell(`s2: the client's session is not kept: ${failureOf(error).message}\n`)
-  return clientStarter({ driver: clientDriver(agent), env, folder, clock, sessions, onTrouble })
+    context.tell(`s2: what the client did is not kept: ${failureOf(error).message}\n`)
+  return clientStarter({ driver: clientDriver(agent), env, folder, clock, sessions, budget, onTrouble })
 }
 
 /** Warns once when no keepalive is there to send reports: they are safe, but they wait. */

@@ -185,14 +185,17 @@ test('a worker may have the text of its task alone on standard input', () => {
 test('a worker may be a client that S2 drives, in place of a command', () => {
   const driven = { number: 1, role: 'backend', agent: 'claude', model: 'opus' }
   const allowed = { permissionMode: 'acceptEdits', allowedTools: ['Bash(npm test)', 'WebFetch'] }
-  const fleet = parseFleet({ workers: [{ ...driven, ...allowed }] }, '/etc/fleet.json')
+  const budget = { task: '2 USD', day: '20 USD' }
+  const fleet = parseFleet({ workers: [{ ...driven, ...allowed, budget }] }, '/etc/fleet.json')
   const plan = planPrograms(fleet, { state: '/state', folder: '/here', env: {} }).find(
     ({ program }) => program === 'worker',
   )
-  assert.deepEqual(plan?.argv.slice(-5), [
+  assert.deepEqual(plan?.argv.slice(-7), [
     '--agent=claude',
     '--model=opus',
     '--permission-mode=acceptEdits',
+    '--task-budget=2 USD',
+    '--day-budget=20 USD',
     '--allowed-tool=Bash(npm test)',
     '--allowed-tool=WebFetch',
   ])
@@ -204,7 +207,11 @@ test('a worker may be a client that S2 drives, in place of a command', () => {
     [{ ...driven, agent: 'codex', permissionMode: 'acceptEdits' }, /its sandbox mode, one of read-only/],
     [{ ...driven, agent: 'codex', allowedTools: ['Edit'] }, /codex has no allowed tools/],
     [{ ...driven, allowedTools: ['--x'] }, /"--x" is no tool/],
-    [{ ...worker, model: 'opus' }, /model, permissionMode and allowedTools are for an agent/],
+    [{ ...driven, budget: { task: '2 EUR' } }, /worker 1, budget: task: "2 EUR" is no budget/],
+    [{ ...driven, budget: { month: '2 USD' } }, /there is no field "month"/],
+    [{ ...driven, agent: 'codex', budget }, /codex says tokens and no cost/],
+    [{ ...worker, model: 'opus' }, /model, permissionMode, allowedTools and budget are for an agent/],
+    [{ ...worker, budget }, /model, permissionMode, allowedTools and budget are for an agent/],
   ] as const)
     assert.match(faultsOf({ workers: [fields] }), fault)
 })

@@ -15,7 +15,7 @@ A fleet file:
     "orchestrator": { "wake": "notify-send mail" },
     "workers": [
       { "number": 1, "role": "backend", "agent": "claude", "permissionMode": "acceptEdits",
-        "allowedTools": ["Bash(npm test)"], "folder": "/src/app" },
+        "allowedTools": ["Bash(npm test)"], "budget": { "task": "2 USD", "day": "20 USD" }, "folder": "/src/app" },
       { "number": 2, "role": "tests", "agent": "codex", "permissionMode": "workspace-write", "model": "gpt-5.5-codex" },
       { "number": 3, "role": "docs", "exec": "./write-docs \\"$S2_TASK_ID\\"" }
     ]

@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import { type AgentFlags, agentArguments } from '#agents/agent-options.ts'
 import type { CommandContext } from '#console/context.ts'
 import { UsageError } from '#console/failure.ts'
 import { becomeProgram } from '../become-program.ts'
@@ -6,7 +7,7 @@ import { becomeProgram } from '../become-program.ts'
 const EXAMPLES = `
 Examples:
   s2 work --agent claude --permission-mode acceptEdits --allowed-tool 'Bash(npm test)'
-  s2 work --agent codex --permission-mode workspace-write
+  s2 work --agent codex --permission-mode workspace-write --task-budget '500k tokens' --day-budget '10M tokens'
   s2 work --exec 'claude -p -- "$S2_TASK_DESCRIPTION"'
   s2 work --exec 'claude -p' --stdin text      the text alone on standard input
   s2 work --exec 'codex exec -' --once         ends when no work is left
@@ -14,7 +15,8 @@ Examples:
 
 With --agent, S2 drives the client itself, in a process of its own for each task: it tells a limit of use, a login that has ended and a
 busy service apart from a task that failed, goes on in the same session after a crash, and says what tools were denied. Nobody is there
-to allow a tool: say what the agent may do by --permission-mode (of Claude Code; for Codex its sandbox mode) and --allowed-tool.
+to allow a tool: say what the agent may do by --permission-mode (of Claude Code; for Codex its sandbox mode) and --allowed-tool. A
+task that reaches --task-budget has failed; when --day-budget is reached, the agent waits until the next day begins on its host.
 
 The text of a task is data that somebody else wrote: put -- before it, or it may be taken for an option.
 
@@ -28,12 +30,8 @@ reached or that nobody is logged in, and where CMD ends with exit code 75. A lin
 
 Ctrl-C waits for the current task to end; a second one, or TERM, ends the task too, and the next start takes it up again.`
 
-interface Options {
+interface Options extends AgentFlags {
   readonly exec?: string
-  readonly agent?: string
-  readonly model?: string
-  readonly permissionMode?: string
-  readonly allowedTool?: readonly string[]
   readonly folder?: string
   readonly stdin?: string
   readonly session?: string
@@ -49,6 +47,8 @@ export function define(command: Command, context: CommandContext): void {
     .option('--model <model>', 'the model of --agent')
     .option('--permission-mode <mode>', 'what --agent may do without asking')
     .option('--allowed-tool <tool...>', 'a tool that --agent claude may use without asking; may be given again')
+    .option('--task-budget <budget>', 'what --agent may use for one task: 2 USD, 500k tokens')
+    .option('--day-budget <budget>', 'what --agent may use in one day; then it waits for the next one')
     .option('--folder <dir>', 'where the command runs (default: here)')
     .option('--stdin <form>', 'the task on standard input: json (default), or its text alone: text')
     .option('--session <session>', 'work for this session only, where this host has several')
@@ -70,14 +70,8 @@ export function define(command: Command, context: CommandContext): void {
 }
 
 /** What does the tasks, as arguments of the worker. */
-function whatWorks({ exec, agent, model, permissionMode, allowedTool = [] }: Options): string[] {
-  if (exec === undefined && agent === undefined)
+function whatWorks({ exec, ...flags }: Pick<Options, 'exec'> & AgentFlags): string[] {
+  if (exec === undefined && flags.agent === undefined)
     throw new UsageError('missing --exec or --agent', "for example --agent claude, or --exec './do-task'")
-  return [
-    ...(exec === undefined ? [] : [`--exec=${exec}`]),
-    ...(agent === undefined ? [] : [`--agent=${agent}`]),
-    ...(model === undefined ? [] : [`--model=${model}`]),
-    ...(permissionMode === undefined ? [] : [`--permission-mode=${permissionMode}`]),
-    ...allowedTool.map((tool) => `--allowed-tool=${tool}`),
-  ]
+  return [...(exec === undefined ? [] : [`--exec=${exec}`]), ...agentArguments(flags)]
 }

@@ -1,3 +1,5 @@
+import { type Budgets, budgetText } from './budget.ts'
+
 /** The clients that `s2 work --agent` drives. */
 export const DRIVEN_CLIENTS = ['claude', 'codex'] as const
 export type DrivenClient = (typeof DRIVEN_CLIENTS)[number]
@@ -11,6 +13,7 @@ export interface AgentOptions {
   readonly permissionMode: string | null
   /** Tools that Claude Code may use without asking, as its `--allowedTools` names them. */
   readonly allowedTools: readonly string[]
+  readonly budgets: Budgets
 }
 
 interface AgentWords extends Omit<AgentOptions, 'client'> {
@@ -24,7 +27,7 @@ const SANDBOX_MODES: readonly string[] = ['read-only', 'workspace-write', 'dange
 const TOOL = /^[A-Za-z][^\p{Cc}]{0,499}$/u
 
 /** Checks what was said of an agent. Throws an Error that says what is wrong. */
-export function agentOptions({ client, model, permissionMode, allowedTools }: AgentWords): AgentOptions {
+export function agentOptions({ client, model, permissionMode, allowedTools, budgets }: AgentWords): AgentOptions {
   if (client !== 'claude' && client !== 'codex')
     throw new Error(
       `there is no agent ${JSON.stringify(client)} that S2 drives: it is claude or codex; others go by exec`,
@@ -39,5 +42,43 @@ export function agentOptions({ client, model, permissionMode, allowedTools }: Ag
   const bad = allowedTools.find((tool) => !TOOL.test(tool))
   if (bad !== undefined)
     throw new Error(`${JSON.stringify(bad)} is no tool that claude may be allowed, as Edit or Bash(npm test) is`)
-  return { client, model, permissionMode, allowedTools }
+  if (client === 'codex' && (budgets.task?.unit === 'usd' || budgets.day?.unit === 'usd'))
+    throw new Error('codex says tokens and no cost: its budget is one of tokens, for example 3M tokens')
+  return { client, model, permissionMode, allowedTools, budgets }
+}
+
+/** The same as options of `s2 work`; what is undefined is left out. */
+export interface AgentFlags {
+  readonly agent?: string | undefined
+  readonly model?: string | undefined
+  readonly permissionMode?: string | undefined
+  readonly allowedTool?: readonly string[] | undefined
+  readonly taskBudget?: string | undefined
+  readonly dayBudget?: string | undefined
+}
+
+export function agentArguments(flags: AgentFlags): string[] {
+  const { agent, model, permissionMode, allowedTool = [], taskBudget, dayBudget } = flags
+  const words = { agent, model, 'permission-mode': permissionMode, 'task-budget': taskBudget, 'day-budget': dayBudget }
+  return [
+    ...Object.entries(words).flatMap(([name, word]) => (word === undefined ? [] : [`--${name}=${word}`])),
+    ...allowedTool.map((tool) => `--allowed-tool=${tool}`),
+  ]
+}
+
+export function flagsOf({
+  client,
+  model,
+  permissionMode,
+  allowedTools,
+  budgets: { task, day },
+}: AgentOptions): AgentFlags {
+  return {
+    agent: client,
+    model: model ?? undefined,
+    permissionMode: permissionMode ?? undefined,
+    allowedTool: allowedTools,
+    taskBudget: task === null ? undefined : budgetText(task),
+    dayBudget: day === null ? undefined : budgetText(day),
+  }
 }

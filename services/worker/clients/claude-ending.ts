@@ -33,6 +33,7 @@ export function claudeEnding(result: unknown, memory: ClaudeMemory, now: number,
   const text = textOf(field(result, 'result')) ?? ''
   if (memory.isResumed && subtype === 'error_during_execution' && field(result, 'num_turns') === 0)
     return { is: 'no_session' }
+  if (subtype === 'error_max_budget_usd') return { is: 'budget' }
   if (field(result, 'is_error') !== true) return answer(result, text, memory)
   const status = numberOf(field(result, 'api_error_status'))
   const words = [text, ...listOf(field(result, 'errors')).flatMap((each) => textOf(each) ?? [])]

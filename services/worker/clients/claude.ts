@@ -12,7 +12,7 @@ import { toolLine } from './tool-line.ts'
 export function claudeDriver(options: Omit<AgentOptions, 'client'>, zone: string): ClientDriver {
   const { model, permissionMode, allowedTools } = options
   return {
-    argv: (resumed) => [
+    argv: (resumed, dollars) => [
       'claude',
       '-p',
       '--input-format=stream-json',
@@ -20,6 +20,7 @@ export function claudeDriver(options: Omit<AgentOptions, 'client'>, zone: string
       '--verbose',
       '--include-partial-messages',
       ...(resumed === null ? [] : [`--resume=${resumed}`]),
+      ...(dollars === null ? [] : [`--max-budget-usd=${dollars.toFixed(4)}`]),
       ...(model === null ? [] : [`--model=${model}`]),
       ...(permissionMode === null ? [] : [`--permission-mode=${permissionMode}`]),
       ...allowedTools.map((tool) => `--allowedTools=${tool}`),

@@ -2,8 +2,11 @@ import type { Usage } from '#fleet/usage.ts'
 
 /** How one client is driven: what is started, and what is said to it and heard from it, one JSON text a line. */
 export interface ClientDriver {
-  /** The program and its arguments. `resumed`: the client's session that is to go on; null begins one. Never the text of a task. */
-  argv(resumed: string | null): readonly [string, ...string[]]
+  /**
+   * The program and its arguments. `resumed`: the client's session that is to go on; null begins one. `dollars`: what it may use where
+   * it counts that itself; null: whatever it needs. Never the text of a task.
+   */
+  argv(resumed: string | null, dollars: number | null): readonly [string, ...string[]]
   talk(parts: TalkParts): ClientTalk
 }
 
@@ -47,5 +50,7 @@ export type ClientEnding =
   | { readonly is: 'failed'; readonly why: string }
   /** The client cannot work, or may not for a while, whatever the task is. `until`: milliseconds since 1970. */
   | { readonly is: 'sick' | 'parked'; readonly why: string; readonly until: number | null }
+  /** It used as many dollars as it may. */
+  | { readonly is: 'budget' }
   /** The session that was to go on is not there any more. */
   | { readonly is: 'no_session' }

@@ -10,11 +10,15 @@ import { startGroupReaper, taskEnv } from '../task-command.ts'
 import { WorkSigns } from '../work-signs.ts'
 import type { ClientDriver, ClientEnding, ClientTalk } from './client-driver.ts'
 import { JsonLines } from './json-lines.ts'
+import type { AgentBudget, RunBudget } from './run-budget.ts'
 import { taskPrompt } from './task-prompt.ts'
 import type { TaskSessions } from './task-sessions.ts'
 
 /** How long a client may take to end once its last word was said and its input is closed. */
 const LEAVE_MS = 30_000
+/** How long a turn may take to leave off once a budget is reached, and its process to end then. */
+const BUDGET_MS = 10_000
+const BUDGET_GRACE_MS = 2_000
 /** The part of the time for stopping that an interrupted turn has to end by itself, and its most, milliseconds. */
 const INTERRUPT_SHARE = 1 / 3
 const INTERRUPT_MAX_MS = 1_000
@@ -26,7 +30,8 @@ export interface ClientRunParts {
   readonly folder: string
   readonly clock: Clock
   readonly sessions: TaskSessions
-  /** Called where a session cannot be kept: the task goes on without that. */
+  readonly budget: AgentBudget
+  /** Called where a session, or what was used, cannot be kept: the task goes on without that. */
   onTrouble(error: unknown): void
 }
 
@@ -42,7 +47,9 @@ class ClientRun implements RunningCommand {
   readonly #output: CommandOutput
   readonly #stopping = new AbortController()
   readonly #over = new AbortController()
+  readonly #budget: RunBudget
   #isStopped = false
+  #isOverBudget = false
   readonly #noted: Promise<void>[] = []
   #graceMs = 0
   #talk: ClientTalk | null = null
@@ -54,6 +61,7 @@ class ClientRun implements RunningCommand {
     this.#task = task
     this.#parts = parts
     this.#output = new CommandOutput(onLine, parts.clock)
+    this.#budget = parts.budget.of(task)
     this.ended = this.#run().finally(() => this.#over.abort())
   }
 
@@ -81,6 +89,15 @@ class ClientRun implements RunningCommand {
   }
 
   async #run(): Promise<CommandEnd> {
+    if (this.#budget.isReached(NO_USAGE)) return this.#budget.end(NO_USAGE)
+    try {
+      return await this.#drive()
+    } finally {
+      await this.#parts.budget.note(this.usage).catch(this.#parts.onTrouble)
+    }
+  }
+
+  async #drive(): Promise<CommandEnd> {
     const { folder, sessions } = this.#parts
     const known = await sessions.find(this.#task.id, folder)
     let [ending, process] = await this.#once(known)
@@ -89,6 +106,7 @@ class ClientRun implements RunningCommand {
       this.#earlier = this.usage
       ;[ending, process] = await this.#once(null)
     }
+    if (ending?.is === 'budget' || (this.#isOverBudget && ending?.is !== 'done')) return this.#budget.end(this.usage)
     const isAnswer = ending?.is === 'done' || ending?.is === 'failed'
     if (isAnswer && !this.#isStopped) await sessions.forget(this.#task.id)
     return endOf(ending, process, this.#output.end())
@@ -101,12 +119,15 @@ class ClientRun implements RunningCommand {
     let reaper: ChildProcess | null = null
     let talk: ClientTalk | null = null
     const lines = new JsonLines(
-      (message) => talk?.hear(message),
+      (message) => {
+        talk?.hear(message)
+        this.#keepBudget()
+      },
       (line) => this.#show(line),
     )
     const ending = await runCommand(
       {
-        argv: driver.argv(resumed),
+        argv: driver.argv(resumed, this.#budget.dollars),
         env: { ...env, ...taskEnv(this.#task), S2_TASK_DESCRIPTION: undefined },
         cwd: folder,
         timeoutMs: Number.POSITIVE_INFINITY,
@@ -161,13 +182,23 @@ class ClientRun implements RunningCommand {
     void this.#parts.clock.sleep(LEAVE_MS, this.#over.signal).then(end, () => undefined)
   }
 
+  /** Leaves the turn once a budget is reached. */
+  #keepBudget(): void {
+    if (this.#isOverBudget || this.#talk?.ending !== null || !this.#budget.isReached(this.usage)) return
+    this.#isOverBudget = true
+    this.#graceMs = BUDGET_GRACE_MS
+    this.#talk.interrupt()
+    const end = (): void => this.#stopping.abort()
+    void this.#parts.clock.sleep(BUDGET_MS, this.#over.signal).then(end, () => undefined)
+  }
+
   #show(line: string): void {
     if (line.trim() !== '') this.#output.take(Buffer.from(`${line.trimEnd()}\n`), 'stdout')
   }
 }
 
 /** What a client said of its end counts, whatever its exit code is. */
-function endOf(ending: ClientEnding | null, process: Ending, tail: string): CommandEnd {
+function endOf(ending: Exclude<ClientEnding, { is: 'budget' }> | null, process: Ending, tail: string): CommandEnd {
   const { code, signal } = process
   if (ending === null || ending.is === 'no_session') {
     const how = `the client ended without a result: ${howItEnded(process)}`

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { NO_BUDGETS } from '#agents/budget.ts'
 import { clientDriver } from '../../../services/worker/clients/client-driver-of.ts'
 import { hear, NOW, OPTIONS, recorded } from './talks.ts'
 
@@ -106,9 +107,11 @@ test('nothing that a task or a session says becomes an option', () => {
     model: 'opus',
     permissionMode: 'acceptEdits',
     allowedTools: ['Bash(npm test)', 'Edit'],
-  }).argv('1-2')
-  assert.deepEqual(argv.slice(-5), [
+    budgets: NO_BUDGETS,
+  }).argv('1-2', 1.5)
+  assert.deepEqual(argv.slice(-6), [
     '--resume=1-2',
+    '--max-budget-usd=1.5000',
     '--model=opus',
     '--permission-mode=acceptEdits',
     '--allowedTools=Bash(npm test)',
@@ -116,7 +119,7 @@ test('nothing that a task or a session says becomes an option', () => {
   ])
   assert.ok(
     !clientDriver({ client: 'claude', ...OPTIONS })
-      .argv(null)
+      .argv(null, null)
       .join(' ')
       .includes('resume'),
   )

@@ -5,10 +5,14 @@ import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import type { DrivenClient } from '#agents/agent-options.ts'
+import { type Budgets, NO_BUDGETS, parseBudget } from '#agents/budget.ts'
 import type { Task } from '#fleet/task.ts'
+import type { Usage } from '#fleet/usage.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { clientDriver } from '../../../services/worker/clients/client-driver-of.ts'
 import { clientStarter } from '../../../services/worker/clients/client-run.ts'
+import { DaySpending } from '../../../services/worker/clients/day-spending.ts'
+import { AgentBudget } from '../../../services/worker/clients/run-budget.ts'
 import { TaskSessions } from '../../../services/worker/clients/task-sessions.ts'
 import type { RunningCommand } from '../../../services/worker/running-command.ts'
 import { isOver } from '../../process-state.ts'
@@ -33,6 +37,7 @@ class Host {
   readonly folder = mkdtempSync(join(top, 'host-'))
   readonly shown: string[] = []
   readonly troubles: unknown[] = []
+  budgets: Budgets = NO_BUDGETS
   readonly #client: DrivenClient
 
   constructor(client: DrivenClient, ...talks: readonly string[]) {
@@ -64,12 +69,14 @@ class Host {
   }
 
   begin(task: Partial<Task> = {}): RunningCommand {
+    const state = join(this.folder, 'state')
     const start = clientStarter({
       driver: clientDriver({ client: this.#client, ...OPTIONS }, 'UTC'),
       env: { PATH: `${join(this.folder, 'bin')}:/usr/bin:/bin` },
       folder: this.folder,
       clock: systemClock,
-      sessions: new TaskSessions(join(this.folder, 'state'), this.#client),
+      sessions: new TaskSessions(state, this.#client),
+      budget: new AgentBudget(this.budgets, new DaySpending(state, systemClock, 'UTC')),
       onTrouble: (error) => void this.troubles.push(error),
     })
     return start(aTask({ description: '--settings={"x":1}', ...task }), (line) => void this.shown.push(line))
@@ -159,4 +166,31 @@ test('a client that is not installed is a fault of the place', async () => {
   const host = new Host('claude', 'claude-success')
   rmSync(join(host.folder, 'bin', 'claude'))
   await assert.rejects(host.begin().ended, { name: 'StartError', code: 'no_program' })
+})
+
+test('dollars are counted by the client itself, which is told how many are left; what it used counts for the day', async () => {
+  const host = new Host('claude', 'claude-budget', 'claude-success')
+  host.budgets = { task: parseBudget('0.0001 USD'), day: parseBudget('1 USD') }
+  const end = await host.begin().ended
+  assert.ok(host.starts[0]?.includes('--max-budget-usd=0.0001'), String(host.starts[0]))
+  assert.deepEqual([end.exitCode, end.client], [1, 'answered'])
+  assert.match(end.tail, /^the budget of the task is used up: 0\.00 of 0\.0001 USD$/)
+  await host.begin({ id: 't-2' }).ended
+  const kept: unknown = JSON.parse(readFileSync(join(host.folder, 'state', 'agents', 'spent.json'), 'utf8'))
+  assert.deepEqual((kept as { usage: Usage }).usage.costUsd, 0.00028)
+})
+
+test('tokens are counted as they come, and a turn that uses too many is left', async () => {
+  const host = new Host('codex', 'codex-interrupted')
+  host.budgets = { task: parseBudget('15 tokens'), day: null }
+  const end = await host.begin().ended
+  assert.equal(end.tail, 'the budget of the task is used up: 15 of 15 tokens')
+})
+
+test('a task whose budget is used up already is not begun', async () => {
+  const host = new Host('claude', 'claude-success')
+  host.budgets = { task: parseBudget('10 tokens'), day: null }
+  const usage = { inputTokens: 10, outputTokens: 1, cachedTokens: 0, costUsd: null, turns: 1 }
+  const end = await host.begin({ usage }).ended
+  assert.deepEqual([end.tail, host.starts.length], ['the budget of the task is used up: 11 of 10 tokens', 0])
 })

@@ -1,12 +1,13 @@
 import { readFileSync } from 'node:fs'
 import type { AgentOptions } from '#agents/agent-options.ts'
+import { NO_BUDGETS } from '#agents/budget.ts'
 import type { ClientTalk } from '../../../services/worker/clients/client-driver.ts'
 import { clientDriver } from '../../../services/worker/clients/client-driver-of.ts'
 
 /** The instant at which the recorded talks take place, 14:52 UTC. */
 export const NOW = Date.UTC(2026, 10, 30, 14, 52)
 
-export const OPTIONS = { model: null, permissionMode: null, allowedTools: [] } as const
+export const OPTIONS = { model: null, permissionMode: null, allowedTools: [], budgets: NO_BUDGETS } as const
 
 /** The lines that a real client printed. */
 export function recorded(name: string): string[] {

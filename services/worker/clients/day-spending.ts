@@ -1,0 +1,64 @@
+import { join } from 'node:path'
+import { addUsage, cleanUsage, NO_USAGE, type Usage } from '#fleet/usage.ts'
+import type { Clock } from '#runtime/clock.ts'
+import { dayOf, nextDay } from '#runtime/wall-day.ts'
+import { publish } from '#spool/atomic-files.ts'
+import { readPlainFileSync } from '#spool/plain-file.ts'
+import { field, numberOf, textOf } from './said.ts'
+
+const FILE_MAX = 10_000
+
+/** What the clients of this host used today, kept in the state folder: a restart does not give a day's budget anew. */
+export class DaySpending {
+  readonly #path: string
+  readonly #clock: Pick<Clock, 'wall'>
+  readonly #zone: string
+  #day = ''
+  #usage: Usage = NO_USAGE
+
+  /** `zone`: whose days count. What cannot be read is nothing. */
+  constructor(state: string, clock: Pick<Clock, 'wall'>, zone: string) {
+    this.#path = join(state, 'agents', 'spent.json')
+    this.#clock = clock
+    this.#zone = zone
+    const known = readKnown(this.#path)
+    const usage = field(known, 'usage')
+    this.#day = textOf(field(known, 'day')) ?? ''
+    if (usage !== undefined) this.#usage = usageIn(usage)
+  }
+
+  get today(): Usage {
+    return this.#day === dayOf(this.#clock.wall(), this.#zone) ? this.#usage : NO_USAGE
+  }
+
+  /** When the next day begins, milliseconds since 1970. */
+  get endsAt(): number {
+    return nextDay(this.#clock.wall(), this.#zone)
+  }
+
+  /** Throws what the system says; it is remembered all the same. */
+  async add(usage: Usage): Promise<void> {
+    this.#usage = addUsage(this.today, usage)
+    this.#day = dayOf(this.#clock.wall(), this.#zone)
+    await publish(this.#path, `${JSON.stringify({ day: this.#day, usage: this.#usage })}\n`)
+  }
+}
+
+function usageIn(known: unknown): Usage {
+  const count = (name: keyof Usage): number => numberOf(field(known, name))
+  return cleanUsage({
+    inputTokens: count('inputTokens'),
+    outputTokens: count('outputTokens'),
+    cachedTokens: count('cachedTokens'),
+    costUsd: field(known, 'costUsd') === null ? null : count('costUsd'),
+    turns: count('turns'),
+  })
+}
+
+function readKnown(path: string): unknown {
+  try {
+    return JSON.parse(readPlainFileSync(path, FILE_MAX) ?? '')
+  } catch {
+    return null
+  }
+}

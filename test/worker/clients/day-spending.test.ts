@@ -1,0 +1,59 @@
+import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
+import { parseBudget } from '#agents/budget.ts'
+import { NO_USAGE } from '#fleet/usage.ts'
+import { DaySpending } from '../../../services/worker/clients/day-spending.ts'
+import { AgentBudget } from '../../../services/worker/clients/run-budget.ts'
+import { aTask } from '../../tasks.ts'
+
+const state = mkdtempSync(join(tmpdir(), 's2-spent-'))
+after(() => rmSync(state, { recursive: true, force: true }))
+const clock = { wall: () => now }
+let now = Date.UTC(2026, 10, 30, 15)
+const dollar = { ...NO_USAGE, costUsd: 1, turns: 1 }
+
+test('what was used today outlives a restart, and not the day', async () => {
+  const first = new DaySpending(state, clock, 'UTC')
+  assert.deepEqual(first.today, NO_USAGE)
+  await first.add(dollar)
+  await first.add(dollar)
+  assert.equal(new DaySpending(state, clock, 'UTC').today.costUsd, 2)
+  assert.equal(first.endsAt, Date.UTC(2026, 11, 1))
+  now += 9 * 3_600_000
+  assert.deepEqual(first.today, NO_USAGE)
+  await first.add(dollar)
+  assert.equal(new DaySpending(state, clock, 'UTC').today.costUsd, 1)
+  writeFileSync(join(state, 'agents', 'spent.json'), '{"day":')
+  assert.deepEqual(new DaySpending(state, clock, 'UTC').today, NO_USAGE)
+})
+
+test('an agent whose day is spent waits until the next one, and works then', async () => {
+  const spending = new DaySpending(join(state, 'other'), clock, 'UTC')
+  const budget = new AgentBudget({ task: null, day: parseBudget('2 USD') }, spending)
+  assert.equal(budget.fault(), null)
+  await budget.note(dollar)
+  assert.equal(budget.of(aTask()).dollars, 1)
+  await budget.note(dollar)
+  const fault = budget.fault()
+  const why = 'the budget of the day is used up: 2.00 of 2 USD'
+  assert.deepEqual([fault?.state, fault?.why, fault?.until], ['parked', why, Date.UTC(2026, 11, 2)])
+  assert.equal(fault?.look?.(), why)
+  now += 24 * 3_600_000
+  assert.equal(fault?.look?.(), null)
+})
+
+test('a run that reaches a budget has failed for the task’s, and goes back for the day’s', () => {
+  const spending = new DaySpending(join(state, 'third'), clock, 'UTC')
+  const both = { task: parseBudget('2 USD'), day: parseBudget('20 USD') }
+  const used = aTask({ usage: { ...dollar, costUsd: 1.5 } })
+  const run = new AgentBudget(both, spending).of(used)
+  assert.deepEqual([run.dollars, run.isReached(NO_USAGE), run.isReached(dollar)], [0.5, false, true])
+  const end = run.end(dollar)
+  assert.deepEqual([end.tail, end.client], ['the budget of the task is used up: 2.50 of 2 USD', 'answered'])
+  const day = new AgentBudget({ task: null, day: parseBudget('1 USD') }, spending).of(used).end(dollar)
+  const why = 'the budget of the day is used up: 1.00 of 1 USD'
+  assert.deepEqual(day.client, { state: 'parked', why, until: spending.endsAt })
+})
