@@ -88,6 +88,11 @@ export class ClientSessions {
     return this.#sessions.size
   }
 
+  /** What is known of a client's session; undefined where nothing is. */
+  find(session: Pick<ClientSession, 'client' | 'id'>): ClientSession | undefined {
+    return this.#sessions.get(keyOf(session))
+  }
+
   /** A report may have come. */
   nudge(): void {
     this.#loop.nudge()

@@ -13,6 +13,7 @@ import { Inbox } from '#spool/inbox.ts'
 import { Outbox } from '#spool/outbox.ts'
 import { publishPlace } from '#spool/place.ts'
 import { openRemoteStore } from '#store/remote/remote.ts'
+import { answerOverHttp } from './answer-over-http.ts'
 import { type Config, readConfig } from './config.ts'
 import { followClients } from './follow-clients.ts'
 import type { HeldByHand } from './held-task-renewal.ts'
@@ -41,6 +42,7 @@ async function start(config: Config, life: Life): Promise<void> {
   })
   const here: { sessions: () => readonly SessionId[] } = { sessions: () => [] }
   const clients = await followClients(config, life, () => here.sessions())
+  answerOverHttp(config.state, clients, life)
   const running = runSessions(config, { ...partsOf(config, place, life), clients }, life.draining, here)
   running.catch(life.fail)
   life.stack.defer(() => running)

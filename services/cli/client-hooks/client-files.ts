@@ -81,6 +81,7 @@ function hookFile(client: HookedClient, path: string, wishes: HookWishes, { isPr
   return {
     path,
     mayBeLink: !isProject,
+    isSecret: wishes.door !== null,
     install: (text) => withHooks(text, client, wishes),
     uninstall: (text) => withoutHooks(text, client),
   }

@@ -1,9 +1,11 @@
+import { randomBytes } from 'node:crypto'
 import { homedir } from 'node:os'
 import { resolve } from 'node:path'
 import { CLIENTS, type Client } from '#agents/client-session.ts'
+import { type HookDoor, publishHookDoor, readHookDoor, removeHookDoor } from '#agents/hook-door.ts'
 import type { CommandContext } from '#console/context.ts'
 import { EXIT, Exit, UsageError } from '#console/failure.ts'
-import { commandEnv } from '#console/state-folder.ts'
+import { commandEnv, stateFolder } from '#console/state-folder.ts'
 import { SETTINGS } from '#runtime/settings.ts'
 import { hookFiles, mcpFiles, type Scope } from './client-files.ts'
 import type { HookWishes } from './client-settings.ts'
@@ -15,6 +17,7 @@ export interface ClientHooksOptions {
   readonly user?: true
   readonly project?: true
   readonly mcp?: true
+  readonly http?: true
   readonly dryRun?: true
   readonly json?: true
 }
@@ -23,7 +26,8 @@ export interface ClientHooksOptions {
 export const clientHooks = { install, uninstall }
 
 async function install(context: CommandContext, options: ClientHooksOptions): Promise<void> {
-  const { wishes, scope } = asked(context, options)
+  const { wishes: plain, scope } = asked(context, options)
+  const wishes = options.http === true ? { ...plain, door: await doorFor(context, plain, options) } : plain
   const edits = [...hookFiles(wishes, scope), ...(options.mcp === true ? mcpFiles(wishes, scope) : [])]
   await change(context, options, edits, planInstall)
   if (wishes.client === 'codex' && options.json !== true) context.tell(CODEX_TRUST)
@@ -31,8 +35,44 @@ async function install(context: CommandContext, options: ClientHooksOptions): Pr
 
 /** Takes the hooks away, and the server with them: one without the other is of no use. */
 async function uninstall(context: CommandContext, options: ClientHooksOptions): Promise<void> {
-  const { wishes, scope } = asked(context, options)
+  const { wishes: plain, scope } = asked(context, options)
+  const wishes = { ...plain, door: await doorHere(context, plain, scope) }
   await change(context, options, [...hookFiles(wishes, scope), ...mcpFiles(wishes, scope)], planUninstall)
+  if (wishes.door !== null && options.dryRun !== true) await removeHookDoor(stateFolder(context))
+}
+
+/** The door that hooks of this client may be sent to; null where there is none, or it is of another user. */
+async function doorHere(
+  context: CommandContext,
+  { client }: HookWishes,
+  { isProject }: Scope,
+): Promise<HookDoor | null> {
+  if (client !== 'claude' || isProject) return null
+  try {
+    return await readHookDoor(stateFolder(context))
+  } catch {
+    return null
+  }
+}
+
+/** A port that no program of this machine asks for by habit. */
+const DOOR_PORT = 7_438
+
+/** The door that keepalive opens on this host; asked for where it is not yet. */
+async function doorFor(
+  context: CommandContext,
+  { client }: HookWishes,
+  options: ClientHooksOptions,
+): Promise<HookDoor> {
+  if (client !== 'claude') throw new UsageError(`${client} runs commands alone`, 'leave --http out')
+  // A project is read by others, and its settings hold the secret.
+  if (options.project === true) throw new UsageError('--http is for --user alone', 'leave one of them out')
+  const state = stateFolder(context)
+  const known = await readHookDoor(state)
+  if (known !== null) return known
+  const door = { port: DOOR_PORT, secret: randomBytes(32).toString('hex') }
+  if (options.dryRun !== true) await publishHookDoor(state, door)
+  return door
 }
 
 /** Shows where hooks of S2 are installed; ends with 1 where none are. */
@@ -42,12 +82,10 @@ export async function clientHooksStatus(context: CommandContext, options: Client
   for (const agent of clients) {
     for (const isProject of [false, true]) {
       const { wishes, scope } = asked(context, { agent, ...(isProject ? { project: true } : {}) })
-      for (const [what, edits] of [
-        ['hooks', hookFiles(wishes, scope)],
-        ['mcp', mcpFiles(wishes, scope)],
-      ] as const) {
-        for (const edit of edits) found.push({ agent, what, path: edit.path, state: await stateOf(edit) })
-      }
+      const door = await doorHere(context, wishes, scope)
+      const hooks = [hookFiles(wishes, scope), ...(door === null ? [] : [hookFiles({ ...wishes, door }, scope)])]
+      found.push({ agent, what: 'hooks', ...(await stateOf(hooks.flat())) })
+      found.push({ agent, what: 'mcp', ...(await stateOf(mcpFiles(wishes, scope))) })
     }
   }
   if (options.json === true) context.print(`${JSON.stringify(found, null, 2)}\n`)
@@ -57,13 +95,18 @@ export async function clientHooksStatus(context: CommandContext, options: Client
   if (found.every(({ state }) => state === 'not installed')) throw new Exit(EXIT.failed)
 }
 
-async function stateOf(edit: FileEdit): Promise<string> {
+/** How a file stands to what would be written there; with several forms of it, one of them is enough. */
+async function stateOf(forms: readonly FileEdit[]): Promise<{ path: string; state: string }> {
+  const path = forms[0]?.path ?? ''
   try {
-    const { before, after } = await planInstall(edit)
-    if (before === after) return 'installed'
-    return (await planUninstall(edit)).after === before ? 'not installed' : 'outdated'
+    for (const edit of forms) {
+      const { before, after } = await planInstall(edit)
+      if (before === after) return { path, state: 'installed' }
+    }
+    const { before, after } = await planUninstall(forms[0] as FileEdit)
+    return { path, state: before === after ? 'not installed' : 'differs' }
   } catch {
-    return 'unreadable'
+    return { path, state: 'unreadable' }
   }
 }
 
@@ -112,8 +155,14 @@ async function change(
   )
 }
 
+/** A diff is shown, kept and passed on. */
+const SECRET = /Bearer [0-9a-f]{64}/g
+
 function tellPlan(context: CommandContext, changes: readonly FileChange[], isJson: boolean): void {
-  const diff = changes.map(({ path, before, after }) => unifiedDiff(path, before, after)).join('')
+  const diff = changes
+    .map(({ path, before, after }) => unifiedDiff(path, before, after))
+    .join('')
+    .replaceAll(SECRET, 'Bearer …')
   context.print(isJson ? `${JSON.stringify({ diff }, null, 2)}\n` : diff)
 }
 

@@ -1,13 +1,8 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Client } from '#agents/client-session.ts'
+import { doorUrl, type HookDoor } from '#agents/hook-door.ts'
 import { valueAt, withItem, withoutItems } from './edit-json.ts'
 import { hookCommand, isHookCommand } from './hook-commands.ts'
-
-/** Where keepalive answers hooks over HTTP on this host, and the secret that it wants. */
-export interface HookDoor {
-  readonly url: string
-  readonly secret: string
-}
 
 /** What is written into a client's settings. */
 export interface HookWishes {
@@ -100,7 +95,7 @@ function hookFor(client: HookedClient, event: string, { state, door }: HookWishe
   // Only what runs as a child of the client can tell which process that is.
   if (client === 'claude' && door !== null && event !== 'SessionStart') {
     const headers = { Authorization: `Bearer ${door.secret}` }
-    return { type: 'http', url: `${door.url}/hook/${client}`, headers, timeout: TIMEOUT_S }
+    return { type: 'http', url: doorUrl(door, client), headers, timeout: TIMEOUT_S }
   }
   const timeout = client === 'gemini' ? TIMEOUT_S * 1_000 : TIMEOUT_S
   return { type: 'command', command: hookCommand(client, event, state), timeout }

@@ -11,6 +11,8 @@ export interface FileEdit {
   readonly path: string
   /** Whether the file may be a link: one of a person's own folder may, one of a repository leads wherever its author likes. */
   readonly mayBeLink: boolean
+  /** Whether what is put in is for nobody else on this machine. */
+  readonly isSecret?: boolean
   install(text: string): string
   uninstall(text: string): string
 }
@@ -66,8 +68,9 @@ export async function carryOut(edit: FileEdit, { before, after }: FileChange, is
     if (isInstalling && before !== null && !existsSync(backup)) await publish(backup, before, modeOf(path))
     if (after === null) await removeWithFolder(path)
     else {
+      const mode = isInstalling ? modeOf(path) & (edit.isSecret === true ? 0o700 : 0o777) : modeOf(backup, path)
       await mkdir(dirname(path), { recursive: true })
-      await publish(path, after, modeOf(path))
+      await publish(path, after, mode)
     }
   }
   if (!isInstalling) await unlink(backup).catch(() => undefined)
@@ -107,8 +110,10 @@ function refused(path: string, why: string): S2Error {
   return new S2Error('invalid', `${path} ${why}: nothing was changed`, { next: 'mend the file, then ask again' })
 }
 
-function modeOf(path: string): number {
-  return (statSync(path, { throwIfNoEntry: false })?.mode ?? 0o600) & 0o777
+/** The permissions of the first of these files that is there; else for its owner alone. */
+function modeOf(...paths: readonly string[]): number {
+  const stats = paths.map((path) => statSync(path, { throwIfNoEntry: false }))
+  return (stats.find((stat) => stat !== undefined)?.mode ?? 0o600) & 0o777
 }
 
 /** The folder goes with its only file, where clients and we are the only ones who make it. */

@@ -58,6 +58,7 @@ function withKinds(command: Command): Command {
     .option('--user', 'with --agent: for all of your projects (the default)')
     .option('--project', 'with --agent: for this folder alone, on this machine')
     .option('--mcp', 'with --agent: also the tools of the fleet, `s2 mcp`')
+    .option('--http', 'with --agent claude: keepalive answers, and no process is started for an event')
     .option('--dry-run', 'with --agent: print what would change, and change nothing')
     .option('--json', 'print JSON')
 }

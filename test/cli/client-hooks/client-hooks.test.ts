@@ -149,6 +149,37 @@ test('a link of a person is followed and stays; one in a project is refused', as
   assert.match(err, /is a link/)
 })
 
+test('hooks over HTTP hold a secret that nobody else on the machine reads, and that no diff shows', async () => {
+  const home = new Home()
+  home.put('.claude/settings.json', SETTINGS, 0o644)
+  mkdirSync(join(home.path, 'state'), { mode: 0o700 })
+  const before = home.files()
+  const dry = await home.s2('install', '--agent', 'claude', '--http', '--dry-run')
+  assert.match(dry.out, /Bearer …/)
+  assert.deepEqual(home.files(), before)
+  assert.equal((await home.s2('install', '--agent', 'claude', '--http')).code, 0)
+  const { port, secret } = JSON.parse(home.get('state/agents/door.json'))
+  const { hooks } = JSON.parse(home.get('.claude/settings.json').replace('// mine', ''))
+  assert.deepEqual(hooks.Stop[1].hooks, [
+    {
+      type: 'http',
+      url: `http://127.0.0.1:${port}/hook/claude`,
+      headers: { Authorization: `Bearer ${secret}` },
+      timeout: 5,
+    },
+  ])
+  assert.equal(hooks.SessionStart[0].hooks[0].type, 'command')
+  for (const name of ['.claude/settings.json', 'state/agents/door.json'])
+    assert.equal(statSync(join(home.path, name)).mode & 0o777, 0o600)
+  assert.match((await home.s2('status', '--agent', 'claude')).out, /claude +hooks +installed/)
+  await home.s2('uninstall', '--agent', 'claude')
+  assert.equal(home.get('.claude/settings.json'), SETTINGS)
+  assert.equal(statSync(join(home.path, '.claude/settings.json')).mode & 0o777, 0o644)
+  assert.ok(!existsSync(join(home.path, 'state/agents/door.json')))
+  for (const wrong of [['codex'], ['claude', '--project']])
+    assert.equal((await home.s2('install', '--http', '--agent', ...wrong)).code, 64)
+})
+
 test('a plugin of somebody else is not written over', async () => {
   const home = new Home()
   const path = home.put('.config/opencode/plugins/s2.js', 'export const Mine = 1\n')
