@@ -6,6 +6,7 @@ import { textHead, textTail } from '#fleet/cut-text.ts'
 import { redact } from '#fleet/redact.ts'
 import { priorityMarkFor } from '#runtime/journal-priority.ts'
 import { VERSION } from '#runtime/version.ts'
+import { runLean } from './lean-commands.ts'
 
 /** The module of a command: it adds arguments, options, examples and the action to a command that has its name. */
 interface CommandModule {
@@ -155,19 +156,9 @@ Every command has --json and --help.`
 /** Runs one command line and answers its exit code. Never throws. */
 export async function s2(argv: readonly string[], context: CommandContext): Promise<number> {
   const json = argv.includes('--json')
-  // Scripts ask for it often: not even the parser is loaded.
-  if (argv.length === 1 && (argv[0] === '--version' || argv[0] === '-V')) {
-    context.print(`${VERSION}\n`)
-    return EXIT.done
-  }
-  // A client waits for each of its hooks.
-  if (argv[0] === 'hook' && !asksForHelp(argv)) return await (await import('./hook.ts')).runHook(argv.slice(1), context)
+  const lean = await runLean(argv, context)
+  if (lean !== null) return lean
   try {
-    if (argv.length === 1 && argv[0] === 'mcp') {
-      // A client waits for it at the start of each of its sessions.
-      await (await import('./serve-mcp.ts')).serveMcp(context, null)
-      return EXIT.done
-    }
     const program = await programFor(argv, context, json)
     await program.parseAsync(isHelpOnNothing(argv) ? argv.slice(1) : argv, { from: 'user' })
     return EXIT.done
@@ -179,10 +170,6 @@ export async function s2(argv: readonly string[], context: CommandContext): Prom
     context.tell(priorityMarkFor(2, context.env)('error', formatFailure(failure, json)))
     return failure.exit
   }
-}
-
-function asksForHelp(argv: readonly string[]): boolean {
-  return argv.includes('--help') || argv.includes('-h')
 }
 
 /** `help` with an unknown command: answered with the error for that command, not with the whole help. */

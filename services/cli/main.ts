@@ -1,4 +1,6 @@
 import { systemContext } from '#console/context.ts'
-import { s2 } from './command-tree.ts'
+import { runLean } from './lean-commands.ts'
 
-process.exitCode = await s2(process.argv.slice(2), systemContext(process.env))
+const argv = process.argv.slice(2)
+const context = systemContext(process.env)
+process.exitCode = (await runLean(argv, context)) ?? (await (await import('./command-tree.ts')).s2(argv, context))

@@ -1,6 +1,5 @@
 import { isUtf8 } from 'node:buffer'
 import { type Chance, type Clock, systemClock } from '#runtime/clock.ts'
-import { EXIT, UsageError } from './failure.ts'
 
 /** All of the outside world that a command uses; tests pass another one. */
 export interface CommandContext {
@@ -131,7 +130,7 @@ function onUnwritable(error: NodeJS.ErrnoException): void {
   if (error.code === 'EPIPE' || unwritable) return
   unwritable = true
   process.once('exit', () => {
-    process.exitCode ||= EXIT.failed
+    process.exitCode ||= 1 // failed; what names the codes is not loaded here, because start-up time counts
   })
   process.stderr.write(`s2: the answer could not be written: ${error.message}\n`)
 }
@@ -165,7 +164,9 @@ async function readInput(max: number): Promise<string> {
     if (size > max) break
   }
   const input = Buffer.concat(chunks)
-  if (size <= max && !isUtf8(input))
+  if (size <= max && !isUtf8(input)) {
+    const { UsageError } = await import('./failure.ts')
     throw new UsageError('standard input is not text in UTF-8', 'put it into a file in git and send its path')
+  }
   return input.subarray(0, max).toString('utf8')
 }

@@ -1,10 +1,9 @@
-import { TEXT_MAX } from '#fleet/message.ts'
 import type { CheckedMessage, SentMessage } from '#member/member.ts'
 import { inputOf, listIn, numberIn, SPEAKER_FIELDS, speakerIn, type Tool, type ToolInput, textIn } from './tool.ts'
 import type { FieldSchema } from './tool-input.ts'
 
 const MESSAGE_FIELDS = {
-  message: { type: 'string', minLength: 1, maxLength: TEXT_MAX, description: 'The text.' },
+  message: { type: 'string', minLength: 1, description: 'The text, of at most 50,000 characters.' },
   action_type: { type: 'string', maxLength: 400, description: 'What it is about, for example review_request.' },
   files_involved: { type: 'array', maxItems: 200, items: { type: 'string', maxLength: 400 }, description: 'Paths.' },
 } as const satisfies Readonly<Record<string, FieldSchema>>

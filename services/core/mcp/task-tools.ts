@@ -1,4 +1,4 @@
-import { DESCRIPTION_MAX, PRIORITIES, PROGRESS_MAX, type Priority, TAIL_MAX, type Task } from '#fleet/task.ts'
+import type { Priority, Task } from '#fleet/task.ts'
 import type { ReportedTask } from '#member/member.ts'
 import { inputOf, numberIn, SPEAKER_FIELDS, speakerIn, type Tool, type ToolInput, textIn } from './tool.ts'
 import type { FieldSchema } from './tool-input.ts'
@@ -7,8 +7,8 @@ const TASK_FIELD = {
   task_id: { type: 'string', minLength: 1, maxLength: 64, description: 'Id of the task.' },
 } as const satisfies Readonly<Record<string, FieldSchema>>
 
-/** Characters of a checkpoint: what the next holder needs to go on. */
-const CHECKPOINT_MAX = 8_000
+/** Limits are the store's, which cuts or refuses what is longer: its modules are not loaded to list the tools. */
+const PRIORITY_WORDS: readonly Priority[] = ['P0', 'P1', 'P2', 'P3']
 
 export const TASK_TOOLS: readonly Tool[] = [
   {
@@ -62,10 +62,9 @@ export const TASK_TOOLS: readonly Tool[] = [
       {
         ...TASK_FIELD,
         percent: { type: 'integer', minimum: 0, maximum: 100 },
-        note: { type: 'string', maxLength: PROGRESS_MAX - 10, description: 'One line for people.' },
+        note: { type: 'string', description: 'One line for people.' },
         checkpoint: {
           type: 'string',
-          maxLength: CHECKPOINT_MAX,
           description: 'Given to the next holder, should you not finish.',
         },
         ...SPEAKER_FIELDS,
@@ -90,7 +89,7 @@ export const TASK_TOOLS: readonly Tool[] = [
     inputSchema: inputOf(
       {
         ...TASK_FIELD,
-        result: { type: 'string', maxLength: TAIL_MAX, description: 'What was done, and where it lies.' },
+        result: { type: 'string', description: 'What was done, and where it lies.' },
         ...SPEAKER_FIELDS,
       },
       ['task_id'],
@@ -108,7 +107,7 @@ export const TASK_TOOLS: readonly Tool[] = [
     inputSchema: inputOf(
       {
         ...TASK_FIELD,
-        reason: { type: 'string', minLength: 1, maxLength: TAIL_MAX, description: 'Why it cannot be done.' },
+        reason: { type: 'string', minLength: 1, description: 'Why it cannot be done.' },
         ...SPEAKER_FIELDS,
       },
       ['task_id', 'reason'],
@@ -126,10 +125,10 @@ export const TASK_TOOLS: readonly Tool[] = [
       'Adds a task for an agent, or for any agent of a role. For orchestrators: a worker asks its orchestrator by send_to_partner.',
     inputSchema: inputOf(
       {
-        description: { type: 'string', minLength: 1, maxLength: DESCRIPTION_MAX, description: 'The work to do.' },
+        description: { type: 'string', minLength: 1, description: 'The work to do.' },
         to: { type: 'string', maxLength: 200, description: 'Name of the agent; left out: any of the role.' },
         role: { type: 'string', maxLength: 200, description: 'Role of the agent; "any": whichever.' },
-        priority: { type: 'string', enum: PRIORITIES, description: 'P0 is the most urgent; P2 where left out.' },
+        priority: { type: 'string', enum: PRIORITY_WORDS, description: 'P0 is the most urgent; P2 where left out.' },
         task_id: { type: 'string', maxLength: 64, description: 'An id of your own: the same id twice is one task.' },
         deadline_minutes: { type: 'integer', minimum: 1, maximum: 525_600, description: 'Then it has failed.' },
         ...SPEAKER_FIELDS,
