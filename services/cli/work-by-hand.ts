@@ -68,10 +68,11 @@ async function take(context: CommandContext, id: string | null, options: Options
 }
 
 function inWords({ task, renewal }: TakenTask): string {
-  const { id, priority, epoch, description } = task
+  const { id, priority, epoch, description, checkpoint } = task
   return [
     `── task ${id} · ${priority} · epoch ${epoch} · ${renewal}`,
     indented(description),
+    ...(checkpoint === undefined ? [] : ['── where its last holder was', indented(checkpoint)]),
     `── when it is done: s2 task done ${id} --result '…'; meanwhile: s2 task progress ${id} --percent N --note '…'`,
     '',
   ].join('\n')

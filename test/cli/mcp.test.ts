@@ -77,12 +77,13 @@ test('a task is taken, renewed while the client lives, told of and completed', a
   const { leaseSeq } = await ground.store.task('t-1')
   await isTask('t-1', (task) => task.leaseSeq >= leaseSeq + 2)
 
-  const told = await client.call('report_progress', { task_id: 't-1', percent: 40, note: 'half of it' })
+  const told = await client.call('report_progress', { task_id: 't-1', percent: 40, note: 'half of it', checkpoint: 'a is done' })
   assert.deepEqual([told.isError, told.said.state], [false, 'carried'])
-  const { progress, work } = await ground.store.task('t-1')
-  assert.deepEqual([progress, work], ['40% · half of it', 1])
+  const { progress, work, checkpoint } = await ground.store.task('t-1')
+  assert.deepEqual([progress, work, checkpoint], ['40% · half of it', 1, 'a is done'])
 
-  assert.equal((await client.call('take_task')).said.task.task_id, 't-1', 'it is given again')
+  const again = (await client.call('take_task')).said.task
+  assert.deepEqual([again.task_id, again.checkpoint], ['t-1', 'a is done'], 'it is given again')
   const done = await client.call('complete_task', { task_id: 't-1', result: 'merged as abc' })
   assert.equal(done.said.state, 'carried')
   const { state: end, result } = await ground.store.task('t-1')

@@ -89,7 +89,7 @@ function howItEnded({ exitCode, signal }: TaskResult): string {
 
 /** The new holder is told what is left of the time until the deadline; the store, who knows names, says who had it first. */
 export function assignment(task: Task, to: SessionId): AddressedTaskMessage {
-  const { id, epoch, description, priority, role, deadline, updatedAt: now } = task
+  const { id, epoch, description, priority, role, deadline, checkpoint, updatedAt: now } = task
   const timeoutMs = deadline === null || deadline <= now ? null : deadline - now
   return {
     to,
@@ -102,6 +102,7 @@ export function assignment(task: Task, to: SessionId): AddressedTaskMessage {
       role,
       originalAssignee: null,
       timeoutMs,
+      ...(checkpoint === undefined ? {} : { checkpoint }),
     },
   }
 }

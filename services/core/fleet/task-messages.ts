@@ -23,6 +23,8 @@ export interface Assignment {
   readonly originalAssignee: string | null
   /** How long its holder has for it, milliseconds; null where the writer names no time. */
   readonly timeoutMs: number | null
+  /** What the last holder left to go on from; left out where there is nothing. */
+  readonly checkpoint?: string
 }
 
 /** To a worker: this is not yours any more; read when it is back. */

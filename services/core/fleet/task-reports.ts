@@ -5,6 +5,7 @@ import { redactedHead, redactedTail } from './redact.ts'
 import type { SessionId } from './session-id.ts'
 import {
   type AttemptEnd,
+  CHECKPOINT_MAX,
   isOpen,
   PROGRESS_MAX,
   RETURN_CAUSES,
@@ -32,7 +33,8 @@ export function applyReport(task: Task, holder: SessionId, report: Report, now: 
 function applyOwn(before: Task, holder: SessionId, report: Report, now: number): Step {
   const isBegun = presentAttempt(before) !== null
   const begun = isBegun ? before : { ...before, attempts: withStart(before, holder, now) } // a foreign agent may take it by this
-  const task = withUsage(report.state === 'in_progress' ? begun : before, report.usage)
+  const used = withUsage(report.state === 'in_progress' ? begun : before, report.usage)
+  const task = report.checkpoint === undefined ? used : { ...used, checkpoint: report.checkpoint }
   switch (report.state) {
     case 'in_progress':
       return renew(task, holder, report, now)
@@ -156,6 +158,7 @@ export function isSameReport(x: Report, y: Report): boolean {
     x.epoch === y.epoch &&
     x.state === y.state &&
     x.progress === y.progress &&
+    x.checkpoint === y.checkpoint &&
     x.result?.exitCode === y.result?.exitCode &&
     x.result?.signal === y.result?.signal &&
     x.result?.tail === y.result?.tail
@@ -164,7 +167,7 @@ export function isSameReport(x: Report, y: Report): boolean {
 
 /** A report as it is kept: without secrets, and no longer than it may be. */
 export function cleanReport(report: Report): Report {
-  const { progress, result, work, cause, usage } = report
+  const { progress, result, work, cause, usage, checkpoint } = report
   return {
     task: report.task,
     epoch: report.epoch,
@@ -172,6 +175,7 @@ export function cleanReport(report: Report): Report {
     ...(work === undefined ? {} : { work }),
     ...(cause === undefined ? {} : { cause }),
     ...(usage === undefined ? {} : { usage: cleanUsage(usage) }),
+    ...(checkpoint === undefined ? {} : { checkpoint: redactedHead(checkpoint, CHECKPOINT_MAX) }),
     progress: progress === null ? null : redactedHead(progress, PROGRESS_MAX),
     result: result === null ? null : { ...result, tail: redactedTail(result.tail, TAIL_MAX) },
   }

@@ -110,6 +110,8 @@ export interface Task {
   readonly reminded: number
   readonly progress: string | null
   readonly result: TaskResult | null
+  /** What its holders left for the next one to go on from; left out where none did. */
+  readonly checkpoint?: string
   /** What clients used for it in all starts together; left out where none said. */
   readonly usage?: Usage
   readonly deadline: number | null
@@ -149,6 +151,8 @@ export interface Report {
   readonly work?: number
   /** Why it is returned. */
   readonly cause?: ReturnCause
+  /** What another would need to go on from here; left out: what was said before still holds. */
+  readonly checkpoint?: string
   /** What the client used so far in this start; left out where nobody says. */
   readonly usage?: Usage
 }
@@ -206,6 +210,8 @@ export const OTHER_ROLES_MAX = 20
 /** Characters of a progress line and of a result's tail that are kept. */
 export const PROGRESS_MAX = 500
 export const TAIL_MAX = 4_000
+/** Characters of a checkpoint that are kept. */
+export const CHECKPOINT_MAX = 4_000
 
 export function checkTask(task: NewTask): void {
   if (!TASK_ID.test(task.id)) {

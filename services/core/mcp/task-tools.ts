@@ -173,7 +173,8 @@ function shortTask({ id, state, priority, role, holder, progress, epoch, descrip
 }
 
 function wholeTask(task: Task): object {
-  return { ...shortTask(task), description: task.description }
+  const { description, checkpoint } = task
+  return { ...shortTask(task), description, ...(checkpoint === undefined ? {} : { checkpoint }) }
 }
 
 function reported({ task, epoch, state, why }: ReportedTask): object {

@@ -71,13 +71,10 @@ export class HostTasks {
     const work = held.work + 1
     await this.#held.put({ ...held, work })
     const progress = progressLine(said)
+    const checkpoint = said.checkpoint === null ? {} : { checkpoint: said.checkpoint }
     return await this.#report(session, {
-      task: id,
-      epoch: held.epoch,
-      state: 'in_progress',
-      progress,
-      result: null,
-      work,
+      ...{ task: id, epoch: held.epoch, state: 'in_progress', progress, result: null, work },
+      ...checkpoint,
     })
   }
 

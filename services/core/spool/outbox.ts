@@ -377,7 +377,7 @@ function parseAct(value: unknown): OwnAct {
 }
 
 function parseReport(value: unknown): Report {
-  const { task, epoch, state, progress = null, result = null, work, cause } = object(value)
+  const { task, epoch, state, progress = null, result = null, work, cause, checkpoint } = object(value)
   if (typeof task !== 'string' || !Number.isSafeInteger(epoch)) throw invalid('reports on no task')
   const reported = REPORT_STATES.find((each) => each === state)
   if (reported === undefined) throw invalid('reports no state')
@@ -390,6 +390,7 @@ function parseReport(value: unknown): Report {
     result: result === null ? null : parseResult(result),
     ...(work === undefined ? {} : { work: parseCount(work) }),
     ...(cause === undefined ? {} : { cause: parseCause(cause) }),
+    ...(typeof checkpoint === 'string' ? { checkpoint } : {}),
   }
 }
 

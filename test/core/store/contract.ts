@@ -1235,6 +1235,21 @@ function proveReports(prove: Prove): void {
     await refused('stale_epoch', b.store.report(b.session, done(leased)))
   })
 
+  prove('a checkpoint stays with its task, and the next holder is handed it', async (fleet) => {
+    const { b } = await fleet.channel()
+    await fleet.task({ id: 't1', priority: 'P2', holder: b.session })
+    const first = (await b.store.leaseTask(b.session, 'life-1')) as Task
+    assert.equal(first.checkpoint, undefined)
+    const at = { ...report(first, { state: 'in_progress' }), checkpoint: 'the tests of a are green' }
+    assert.equal((await b.store.report(b.session, at)).checkpoint, at.checkpoint)
+    const on = await b.store.report(b.session, report(first, { state: 'in_progress', progress: 'on' }))
+    assert.equal(on.checkpoint, at.checkpoint, 'a report that names none changes none')
+    await fleet.store.move({ task: 't1', epoch: first.epoch, to: b.session, reason: 'stalled' })
+    const mail = await b.store.unacked(b.session, 0, 50)
+    assert.equal(JSON.parse(mail.at(-1)?.text ?? '').checkpoint, at.checkpoint)
+    assert.equal((await b.store.leaseTask(b.session, 'life-2'))?.checkpoint, at.checkpoint)
+  })
+
   prove('what clients used is kept of each start and of all together, and nothing takes it back', async (fleet) => {
     const { b } = await fleet.channel()
     await fleet.task({ id: 't1', priority: 'P2', holder: b.session })

@@ -227,6 +227,7 @@ export const TaskSchema = Type.Object({
   progress: orNull(Type.String()),
   result: orNull(Type.Object({ exitCode: orNull(Whole), signal: orNull(Type.String()), tail: Type.String() })),
   usage: Type.Optional(KnownUsageSchema),
+  checkpoint: Type.Optional(Type.String()),
   deadline: orNull(Type.Number()),
   onDeadline: oneOf(ON_DEADLINE),
   onStall: orNull(oneOf(ON_STALL)),
@@ -255,6 +256,7 @@ export const ReportSchema = closed({
   work: Type.Optional(CountSchema),
   cause: Type.Optional(oneOf(RETURN_CAUSES)),
   usage: Type.Optional(closed(usage)),
+  checkpoint: Type.Optional(Type.String()),
 })
 export const TaskEndingSchema = closed({
   task: TextSchema,
@@ -283,6 +285,7 @@ export const LateReportSchema = Type.Object({
     work: Type.Optional(CountSchema),
     cause: Type.Optional(oneOf(RETURN_CAUSES)),
     usage: Type.Optional(KnownUsageSchema),
+    checkpoint: Type.Optional(Type.String()),
   }),
   at: Type.Number(),
 })

@@ -52,12 +52,12 @@ type TaskRow = {
       : Required<Task>[K]
 }
 type ListColumn = 'otherRoles' | 'attempts'
-type ObjectColumn = 'result' | 'pause' | 'usage'
+type ObjectColumn = 'result' | 'pause' | 'usage' | 'checkpoint'
 
 const SELECT = `
   SELECT id, description, priority, role, other_roles AS otherRoles, state, epoch, holder,
     original_assignee AS originalAssignee, incarnation, lease_seq AS leaseSeq, work, moves, attempts, pause, reminded,
-    progress, result, usage, deadline, on_deadline AS onDeadline, on_stall AS onStall, created_by AS createdBy,
+    progress, result, usage, checkpoint, deadline, on_deadline AS onDeadline, on_stall AS onStall, created_by AS createdBy,
     created_at AS createdAt, updated_at AS updatedAt
   FROM s2_tasks`
 
@@ -380,6 +380,7 @@ export class TaskTable {
       task.progress,
       jsonOrNull(task.result),
       jsonOrNull(task.usage ?? null),
+      task.checkpoint ?? null,
       task.deadline === null ? null : Math.round(task.deadline),
       task.onDeadline,
       task.onStall,
@@ -394,23 +395,24 @@ export class TaskTable {
 const SAVE = `
   INSERT INTO s2_tasks
     (id, description, priority, role, other_roles, state, epoch, holder, original_assignee, incarnation, lease_seq, work, moves,
-      attempts, pause, reminded, progress, result, usage, deadline, on_deadline, on_stall, created_by, created_at, updated_at)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+      attempts, pause, reminded, progress, result, usage, checkpoint, deadline, on_deadline, on_stall, created_by, created_at, updated_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
   ON CONFLICT (id) DO UPDATE SET
     priority = excluded.priority, state = excluded.state, epoch = excluded.epoch, holder = excluded.holder,
     original_assignee = excluded.original_assignee, incarnation = excluded.incarnation,
     lease_seq = excluded.lease_seq, work = excluded.work, moves = excluded.moves, attempts = excluded.attempts,
-    pause = excluded.pause, reminded = excluded.reminded, progress = excluded.progress, result = excluded.result, usage = excluded.usage,
+    pause = excluded.pause, reminded = excluded.reminded, progress = excluded.progress, result = excluded.result, usage = excluded.usage, checkpoint = excluded.checkpoint,
     deadline = excluded.deadline, on_deadline = excluded.on_deadline, updated_at = excluded.updated_at`
 
 function jsonOrNull(value: object | null): string | null {
   return value === null ? null : JSON.stringify(value)
 }
 
-function taskOf({ result, otherRoles, attempts, pause, usage, ...task }: TaskRow): Task {
+function taskOf({ result, otherRoles, attempts, pause, usage, checkpoint, ...task }: TaskRow): Task {
   return {
     ...task,
     ...(usage === null ? {} : { usage: JSON.parse(usage) as Usage }),
+    ...(checkpoint === null ? {} : { checkpoint }),
     otherRoles: JSON.parse(otherRoles) as string[],
     attempts: JSON.parse(attempts) as Attempt[],
     pause: pause === null ? null : (JSON.parse(pause) as Pause),
