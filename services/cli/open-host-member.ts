@@ -33,6 +33,7 @@ export async function openHostMember(
     store: () => stores.sessions(),
     administration: () => stores.administration(),
     caller: callerAt,
+    repository: () => repositoryHere(context),
     onFault: (fault) => context.tell(`s2: ${fault}\n`),
   })
 }
@@ -73,4 +74,11 @@ class HostStores {
   async administration(): Promise<Store> {
     return this.#opened.use(await reachAdministration(this.#context)).store
   }
+}
+
+/** The repository of the folder that the agent works in. */
+async function repositoryHere({ folder, clock, env }: CommandContext): Promise<readonly string[]> {
+  const { Checkout } = await import('#git/checkout.ts')
+  const { repositoryNames } = await import('#git/repository-names.ts')
+  return await repositoryNames(await Checkout.at(folder, { clock, env }))
 }

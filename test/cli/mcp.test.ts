@@ -77,7 +77,12 @@ test('a task is taken, renewed while the client lives, told of and completed', a
   const { leaseSeq } = await ground.store.task('t-1')
   await isTask('t-1', (task) => task.leaseSeq >= leaseSeq + 2)
 
-  const told = await client.call('report_progress', { task_id: 't-1', percent: 40, note: 'half of it', checkpoint: 'a is done' })
+  const told = await client.call('report_progress', {
+    task_id: 't-1',
+    percent: 40,
+    note: 'half of it',
+    checkpoint: 'a is done',
+  })
   assert.deepEqual([told.isError, told.said.state], [false, 'carried'])
   const { progress, work, checkpoint } = await ground.store.task('t-1')
   assert.deepEqual([progress, work, checkpoint], ['40% · half of it', 1, 'a is done'])
@@ -195,6 +200,28 @@ test('the arguments of prompts for the Python bridge work, and forged ones are r
   const bad = await client.call('send_to_partner', { ...own, message: 'x', loud: true })
   assert.match(bad.said.error.message, /there is no argument "loud"; there is conversation_id, /)
   assert.match((await client.call('send_message', { to: 'nobody', message: 'x' })).said.error.next, /list_agents/)
+  assert.match((await client.call('send_message', { message: 'x' })).said.error.message, /name one agent in `to`/)
+  const { agents } = (await client.call('list_agents')).said
+  assert.deepEqual(
+    agents.map(({ gives_work }: { gives_work?: boolean }) => gives_work),
+    [true, undefined],
+  )
+})
+
+test('files are reserved for a task, and released', async () => {
+  await add('t-files')
+  await client.call('take_task', { task_id: 't-files' })
+  const wish = { paths: ['src/store/'], repository: 'example.org/shop', task_id: 't-files', minutes: 5 }
+  const { said } = await client.call('reserve_files', wish)
+  assert.deepEqual([said.reserved[0].mode, said.reserved[0].task_id], ['exclusive', 't-files'])
+  const [held] = await ground.store.reservations()
+  assert.deepEqual([held?.task, held?.epoch, held?.repository], ['t-files', 1, ['example.org/shop']])
+  const other = await client.call('reserve_files', { ...wish, task_id: 'no-such-task' })
+  assert.equal(other.isError, true)
+  const { released } = (await client.call('release_files', { repository: 'example.org/shop' })).said
+  assert.equal(released.length, 1)
+  assert.deepEqual(await ground.store.reservations(), [])
+  await client.call('complete_task', { task_id: 't-files' })
 })
 
 test('while keepalive is away, what is said waits durably, and the answer says so', async () => {

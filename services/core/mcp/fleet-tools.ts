@@ -9,7 +9,13 @@ export const FLEET_TOOLS: readonly Tool[] = [
     effect: 'reads',
     isRepeatable: true,
     async call(member, input) {
-      return { agents: await member.agents(speakerIn(input)) }
+      const agents = await member.agents(speakerIn(input))
+      return {
+        agents: agents.map(({ agent, role, leads, verdict }) => ({
+          ...{ agent, role, status: verdict ?? 'unknown' },
+          ...(leads ? { gives_work: true } : {}),
+        })),
+      }
     },
   },
   {

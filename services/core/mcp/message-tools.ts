@@ -1,3 +1,5 @@
+import { S2Error } from '#fleet/errors.ts'
+import type { Addressee } from '#fleet/peer-messages.ts'
 import type { CheckedMessage, SentMessage } from '#member/member.ts'
 import { inputOf, listIn, numberIn, SPEAKER_FIELDS, speakerIn, type Tool, type ToolInput, textIn } from './tool.ts'
 import type { FieldSchema } from './tool-input.ts'
@@ -63,23 +65,32 @@ export const MESSAGE_TOOLS: readonly Tool[] = [
     name: 'send_message',
     title: 'Send to an agent or a role',
     description:
-      'Sends a message to any agent that list_agents shows, or to all agents of a role. "orchestrator" is the one that gives you work.',
+      'Sends a message to an agent that list_agents shows, or to every other agent of a role. "orchestrator" is the one that gives you work.',
     inputSchema: inputOf(
       {
-        to: { type: 'string', minLength: 1, maxLength: 200, description: 'Name of an agent, or a role.' },
+        to: { type: 'string', maxLength: 200, description: 'Name of an agent.' },
+        role: { type: 'string', maxLength: 200, description: 'In its place: all other agents of this role.' },
         ...MESSAGE_FIELDS,
         ...SPEAKER_FIELDS,
       },
-      ['to', 'message'],
+      ['message'],
     ),
     effect: 'adds',
     isRepeatable: false,
     async call(member, input) {
-      const sent = await member.sendTo(speakerIn(input), textIn(input, 'to') ?? '', draftOf(input))
-      return { sent: sent.map(sentFields) }
+      return sentFields(await member.sendTo(speakerIn(input), addresseeOf(input), draftOf(input)))
     },
   },
 ]
+
+function addresseeOf(input: ToolInput): Addressee {
+  const [agent, role] = [textIn(input, 'to'), textIn(input, 'role')]
+  if (agent !== null && role === null) return { agent }
+  if (agent === null && role !== null) return { role }
+  throw new S2Error('invalid', 'nothing was sent: name one agent in `to`, or a role in `role`', {
+    next: 'list_agents shows both; send_to_partner needs neither',
+  })
+}
 
 function draftOf(input: ToolInput) {
   return {
@@ -89,10 +100,10 @@ function draftOf(input: ToolInput) {
   }
 }
 
-function messageFields({ id, from, text, action, files, sentAt, isAgain }: CheckedMessage): object {
+function messageFields({ id, from, sender, text, action, files, sentAt, isAgain }: CheckedMessage): object {
   return {
     id,
-    from,
+    from: sender ?? from,
     sent_at: new Date(sentAt).toISOString(),
     ...(isAgain ? { again: true } : {}),
     ...(action === null ? {} : { action_type: action }),

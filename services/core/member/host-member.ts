@@ -1,12 +1,13 @@
 import { randomBytes } from 'node:crypto'
-import { agentsOf } from '#fleet/conversation.ts'
 import { isPassing, S2Error } from '#fleet/errors.ts'
 import { checkDraft, type MessageDraft } from '#fleet/message.ts'
+import type { Addressee, FleetAgent } from '#fleet/peer-messages.ts'
+import type { Reservation } from '#fleet/reservation.ts'
 import { conversationOf, ORCHESTRATOR, partnerOf, type SessionId, type Side, sideOf } from '#fleet/session-id.ts'
 import { ANY_ROLE, checkTask, type NewTask, type Task } from '#fleet/task.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import { isKeepaliveThere } from '#runtime/program-presence.ts'
-import { Outbox } from '#spool/outbox.ts'
+import { type NewOutboxItem, Outbox } from '#spool/outbox.ts'
 import type { Store } from '#store/store.ts'
 import type { CallingClient } from './caller.ts'
 import { HostMail } from './host-mail.ts'
@@ -18,9 +19,10 @@ import type {
   Member,
   OpenedChannel,
   PartnerStatus,
+  ReleaseWish,
   ReportedTask,
+  ReservationWish,
   SaidProgress,
-  SeenAgent,
   SentMessage,
   Speaker,
   TakenTask,
@@ -38,6 +40,8 @@ export interface HostMemberParts {
   /** The same as the administration. Throws `forbidden` where this host has none. */
   administration(): Promise<Store>
   caller(place: string | undefined): Promise<CallingClient>
+  /** What the repository is called that the agent works in. Throws where it works in none. */
+  repository(): Promise<readonly string[]>
   onFault(fault: string): void
 }
 
@@ -76,17 +80,12 @@ export class HostMember implements Member {
     return await this.#send(session, draft)
   }
 
-  async sendTo(as: Speaker, to: string, draft: MessageDraft): Promise<SentMessage[]> {
+  async sendTo(as: Speaker, to: Addressee, draft: MessageDraft): Promise<SentMessage> {
     checkDraft(draft)
-    const own = await this.#sessions.all(as)
-    const [only] = own
-    if (own.length === 1 && only !== undefined && sideOf(only.session) === 'b' && to === ORCHESTRATOR)
-      return [await this.#send(only.session, draft)]
-    const from = await this.#leadingTo(
-      to,
-      own.map(({ session }) => session),
-    )
-    return await Promise.all(from.map((session) => this.#send(session, draft)))
+    const { session } = await this.#sessions.agent(as)
+    const isPartner = sideOf(session) === 'b' && 'agent' in to && to.agent === ORCHESTRATOR
+    if (isPartner) return await this.#send(session, draft)
+    return await this.#put({ kind: 'post', from: session, to, draft }, 'role' in to ? `the role ${to.role}` : to.agent)
   }
 
   async check(as: Speaker, limit: number): Promise<CheckedMail> {
@@ -117,18 +116,39 @@ export class HostMember implements Member {
     }
   }
 
-  async agents(as: Speaker): Promise<SeenAgent[]> {
-    await this.#sessions.speaker(as)
-    const store = await this.#parts.store()
-    const { verdicts } = await store.verdicts()
-    return agentsOf(await store.conversations()).map(({ name, role, sessions }) => {
-      const verdict = verdicts.find(({ agent }) => agent === name)
-      return { agent: name, role, sessions, verdict: verdict?.verdict ?? null }
+  async agents(as: Speaker): Promise<FleetAgent[]> {
+    await this.#sessions.agent(as)
+    return await (await this.#parts.store()).listAgents()
+  }
+
+  async reserve(as: Speaker, wish: ReservationWish): Promise<Reservation[]> {
+    const { session } = await this.#sessions.agent(as)
+    const { globs, mode, forMs, task, note } = wish
+    const repository = await this.#repository(wish.repository)
+    const epoch = task === null ? null : await this.#tasks.epochOf(session, this.#parts.store, task)
+    return await (await this.#parts.store()).reserveFiles(session, {
+      globs,
+      mode,
+      forMs,
+      task,
+      note,
+      repository,
+      epoch,
     })
   }
 
+  async release(as: Speaker, which: ReleaseWish): Promise<Reservation[]> {
+    const { session } = await this.#sessions.agent(as)
+    const repository = await this.#repository(which.repository)
+    return await (await this.#parts.store()).releaseFiles(session, { globs: which.globs, repository })
+  }
+
+  async #repository(named: string | null): Promise<readonly string[]> {
+    return named === null ? await this.#parts.repository() : [named]
+  }
+
   async tasks(as: Speaker, { open, limit }: { readonly open: boolean; readonly limit: number }): Promise<Task[]> {
-    const { session } = await this.#sessions.speaker(as)
+    const { session } = await this.#sessions.agent(as)
     const own = sideOf(session) === 'b' ? { holder: session } : {}
     return await (await this.#parts.store()).tasks({ ...(open ? { open } : {}), ...own, limit, newest: true })
   }
@@ -149,7 +169,7 @@ export class HostMember implements Member {
   }
 
   async assign(as: Speaker, wish: TaskWish): Promise<Task> {
-    const { session } = await this.#sessions.speaker(as)
+    const { session } = await this.#sessions.agent(as)
     const store = await this.#parts.store()
     const { description, role, priority, onDeadline, deadlineMs } = wish
     const task: NewTask = {
@@ -177,25 +197,16 @@ export class HostMember implements Member {
   }
 
   async #send(from: SessionId, draft: MessageDraft): Promise<SentMessage> {
-    const { state, clock } = this.#parts
-    const patienceMs = (await isKeepaliveThere(state)) ? SEND_MS : 0
-    const put = await putAndWait(this.#outbox, { kind: 'send', from, draft }, { ...this.#parts, patienceMs })
-    const why = put.state === 'carried' ? null : await whyNotCarried(clock, state, from)
-    return { state: put.state, from, to: partnerOf(from), id: null, why }
+    return await this.#put({ kind: 'send', from, draft }, partnerOf(from))
   }
 
-  /** The sessions of this host whose partner is that agent, or has that role. */
-  async #leadingTo(to: string, own: readonly SessionId[]): Promise<SessionId[]> {
-    const conversations = await (await this.#parts.store()).conversations()
-    const found = own.filter((session) => {
-      const conversation = conversations.find(({ id }) => id === conversationOf(session))
-      const side = sideOf(partnerOf(session))
-      return to === conversation?.agents[side] || to === conversation?.roles[side] || to === partnerOf(session)
-    })
-    if (found.length > 0) return found
-    throw new S2Error('not_found', `nothing was sent: no conversation of this host leads to ${JSON.stringify(to)}`, {
-      next: 'list_agents shows who can be reached; the orchestrator is reached by "orchestrator"',
-    })
+  async #put(item: Extract<NewOutboxItem, { readonly from: SessionId }>, to: string): Promise<SentMessage> {
+    const { state, clock } = this.#parts
+    const { from } = item
+    const patienceMs = (await isKeepaliveThere(state)) ? SEND_MS : 0
+    const put = await putAndWait(this.#outbox, item, { ...this.#parts, patienceMs })
+    const why = put.state === 'carried' ? null : await whyNotCarried(clock, state, from)
+    return { state: put.state, from, to, id: null, why }
   }
 }
 

@@ -28,6 +28,14 @@ export class HostSessions {
     })
   }
 
+  /** The same where any session of one agent will do: an orchestrator has one in each conversation that it leads. */
+  async agent(said: Speaker): Promise<Credential> {
+    const matching = await this.all(said)
+    const newest = matching.toSorted((one, other) => other.createdAt - one.createdAt)[0]
+    const isOne = newest !== undefined && matching.every(({ agent }) => agent === newest.agent)
+    return isOne ? checked(newest, said) : await this.speaker(said)
+  }
+
   /** The credentials that fit; where nothing is said and no session is the default, all of the host's. */
   async all({ conversation, side }: Speaker): Promise<Credential[]> {
     const { credentials } = await readCredentials(this.#state)

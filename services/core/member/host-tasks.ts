@@ -93,6 +93,11 @@ export class HostTasks {
     return told
   }
 
+  /** The epoch at which this caller holds a task. */
+  async epochOf(session: SessionId, store: () => Promise<Store>, id: string): Promise<number> {
+    return (await this.#holding(session, store, id)).epoch
+  }
+
   /** What this caller is to be told of tasks that it held; once. */
   async notices(): Promise<string[]> {
     const place = await readPlace(this.#parts.state)

@@ -1,4 +1,6 @@
 import type { MessageDraft, StoredMessage } from '#fleet/message.ts'
+import type { Addressee, FleetAgent } from '#fleet/peer-messages.ts'
+import type { Reservation, ReservationMode } from '#fleet/reservation.ts'
 import type { SessionId, Side } from '#fleet/session-id.ts'
 import type { OnDeadline, Priority, Task } from '#fleet/task.ts'
 
@@ -11,8 +13,8 @@ export interface Member {
   openConversation(roles: Readonly<Record<Side, string>>): Promise<OpenedChannel>
   /** Sends to the partner of the speaker's conversation. */
   sendToPartner(as: Speaker, draft: MessageDraft): Promise<SentMessage>
-  /** Sends to an agent, or to all of a role, as far as the fleet lets the speaker. */
-  sendTo(as: Speaker, to: string, draft: MessageDraft): Promise<readonly SentMessage[]>
+  /** Sends to an agent, or to every other one of a role, as far as the fleet lets the speaker. */
+  sendTo(as: Speaker, to: Addressee, draft: MessageDraft): Promise<SentMessage>
   /** Takes new messages, oldest first, and acks those that this member took before. */
   check(as: Speaker, limit: number): Promise<CheckedMail>
   /** Acks messages: they are received, and come to nobody again. Answers those that it found. */
@@ -20,7 +22,7 @@ export interface Member {
   /** The partner of the speaker's conversation, as far as the fleet knows. */
   partner(as: Speaker): Promise<PartnerStatus>
   /** The agents that the speaker may see. */
-  agents(as: Speaker): Promise<readonly SeenAgent[]>
+  agents(as: Speaker): Promise<readonly FleetAgent[]>
   /** The tasks that the speaker may see: the open ones, or all. */
   tasks(as: Speaker, filter: { readonly open: boolean; readonly limit: number }): Promise<readonly Task[]>
   /** Leases a task that the speaker's agent has: this one, or the most urgent; null where none waits. */
@@ -31,6 +33,10 @@ export interface Member {
   end(as: Speaker, id: string, state: 'completed' | 'failed', words: string): Promise<ReportedTask>
   /** Gives a new task to an agent, or to any of a role. */
   assign(as: Speaker, wish: TaskWish): Promise<Task>
+  /** Reserves files of a repository for the speaker's agent: all of them, or none. */
+  reserve(as: Speaker, wish: ReservationWish): Promise<readonly Reservation[]>
+  /** Ends reservations of the speaker's agent, and answers those. */
+  release(as: Speaker, which: ReleaseWish): Promise<readonly Reservation[]>
   /** What this member must hear once, such as a task that was moved away from it. */
   notices(): Promise<readonly string[]>
 }
@@ -55,7 +61,8 @@ export interface SentMessage {
   /** `waiting`: it lies in this host's outbox, durably; `carried`: the bridge has it; else how far it is in the store. */
   readonly state: 'waiting' | 'carried' | 'queued' | 'delivered' | 'leased' | 'acked'
   readonly from: SessionId
-  readonly to: SessionId
+  /** A session, an agent, or a role. */
+  readonly to: string
   /** Its number in the store; null where it has none yet. */
   readonly id: number | null
   /** Why it is not carried just now; null where it is. */
@@ -84,11 +91,21 @@ export interface PartnerStatus {
   readonly why: string | null
 }
 
-export interface SeenAgent {
-  readonly agent: string
-  readonly role: string
-  readonly sessions: readonly SessionId[]
-  readonly verdict: string | null
+export interface ReservationWish {
+  readonly globs: readonly string[]
+  readonly mode: ReservationMode
+  readonly forMs: number
+  /** The task that it is for: it ends with that. */
+  readonly task: string | null
+  readonly note: string | null
+  /** What the repository is called; null: the one that the agent works in. */
+  readonly repository: string | null
+}
+
+export interface ReleaseWish {
+  /** Null: all of the repository. */
+  readonly globs: readonly string[] | null
+  readonly repository: string | null
 }
 
 export interface TakenTask {
