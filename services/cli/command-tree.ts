@@ -6,7 +6,7 @@ import { textHead, textTail } from '#fleet/cut-text.ts'
 import { redact } from '#fleet/redact.ts'
 import { priorityMarkFor } from '#runtime/journal-priority.ts'
 import { VERSION } from '#runtime/version.ts'
-import { runLean } from './lean-commands.ts'
+import { runLeanCommand } from './lean-commands.ts'
 
 /** The module of a command: it adds arguments, options, examples and the action to a command that has its name. */
 interface CommandModule {
@@ -156,7 +156,7 @@ Every command has --json and --help.`
 /** Runs one command line and answers its exit code. Never throws. */
 export async function s2(argv: readonly string[], context: CommandContext): Promise<number> {
   const json = argv.includes('--json')
-  const lean = await runLean(argv, context)
+  const lean = await runLeanCommand(argv, context)
   if (lean !== null) return lean
   try {
     const program = await programFor(argv, context, json)

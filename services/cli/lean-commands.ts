@@ -5,7 +5,7 @@ import { VERSION } from '#runtime/version.ts'
  * Runs the commands that clients and scripts start all the time, by which neither the parser nor the other commands are loaded.
  * Answers the exit code; null for any other command line.
  */
-export async function runLean(argv: readonly string[], context: CommandContext): Promise<number | null> {
+export async function runLeanCommand(argv: readonly string[], context: CommandContext): Promise<number | null> {
   const [first] = argv
   if (argv.length === 1 && (first === '--version' || first === '-V')) {
     context.print(`${VERSION}\n`)
