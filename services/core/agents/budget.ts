@@ -68,7 +68,7 @@ export function usedWith({ task, day }: Used, run: Usage): Used {
 /** `2.10 of 2 USD`, `510000 of 500000 tokens`. */
 export function spentText({ most, unit }: Budget, usage: Usage): string {
   const used = spent(usage, unit)
-  return unit === 'usd' ? `${used.toFixed(2)} of ${most} USD` : `${used} of ${most} tokens`
+  return unit === 'usd' ? `${used.toFixed(most < 1 ? 4 : 2)} of ${most} USD` : `${used} of ${most} tokens`
 }
 
 function spent({ inputTokens, outputTokens, costUsd }: Usage, unit: Budget['unit']): number {

@@ -56,3 +56,14 @@ export function cleanUsage({ inputTokens, outputTokens, cachedTokens, costUsd, t
 
 /** US dollars of one task; more is a slip of whoever says it. */
 export const COST_MAX = 1_000_000
+
+const COUNTS = ['inputTokens', 'outputTokens', 'cachedTokens', 'turns'] as const
+
+/** Usage as a file has it, in its bounds; null for anything else. */
+export function usageIn(value: unknown): Usage | null {
+  if (typeof value !== 'object' || value === null) return null
+  const said = value as Partial<Usage>
+  const isCounted = COUNTS.every((name) => typeof said[name] === 'number')
+  const isPriced = said.costUsd === null || typeof said.costUsd === 'number'
+  return isCounted && isPriced ? cleanUsage(said as Usage) : null
+}

@@ -7,6 +7,7 @@ import type { Addressee } from '#fleet/peer-messages.ts'
 import { parseSession, type SessionId } from '#fleet/session-id.ts'
 import { REPORT_STATES, RETURN_CAUSES, type Report, type ReturnCause } from '#fleet/task.ts'
 import { cleanReport } from '#fleet/task-reports.ts'
+import { type Usage, usageIn } from '#fleet/usage.ts'
 import { folderVersion } from './atomic-files.ts'
 import type { OwnFolder } from './own-folder.ts'
 import { diskError, invalid, parseObject } from './plain-file.ts'
@@ -377,7 +378,7 @@ function parseAct(value: unknown): OwnAct {
 }
 
 function parseReport(value: unknown): Report {
-  const { task, epoch, state, progress = null, result = null, work, cause, checkpoint } = object(value)
+  const { task, epoch, state, progress = null, result = null, work, cause, usage, checkpoint } = object(value)
   if (typeof task !== 'string' || !Number.isSafeInteger(epoch)) throw invalid('reports on no task')
   const reported = REPORT_STATES.find((each) => each === state)
   if (reported === undefined) throw invalid('reports no state')
@@ -391,7 +392,14 @@ function parseReport(value: unknown): Report {
     ...(work === undefined ? {} : { work: parseCount(work) }),
     ...(cause === undefined ? {} : { cause: parseCause(cause) }),
     ...(typeof checkpoint === 'string' ? { checkpoint } : {}),
+    ...(usage === undefined ? {} : { usage: parseUsage(usage) }),
   }
+}
+
+function parseUsage(value: unknown): Usage {
+  const usage = usageIn(value)
+  if (usage === null) throw invalid('says in no known form what was used')
+  return usage
 }
 
 function parseCount(value: unknown): number {

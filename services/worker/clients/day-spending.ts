@@ -1,10 +1,10 @@
 import { join } from 'node:path'
-import { addUsage, cleanUsage, NO_USAGE, type Usage } from '#fleet/usage.ts'
+import { addUsage, NO_USAGE, type Usage, usageIn } from '#fleet/usage.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { dayOf, nextDay } from '#runtime/wall-day.ts'
 import { publish } from '#spool/atomic-files.ts'
 import { readPlainFileSync } from '#spool/plain-file.ts'
-import { field, numberOf, textOf } from './said.ts'
+import { field, textOf } from './said.ts'
 
 const FILE_MAX = 10_000
 
@@ -22,9 +22,8 @@ export class DaySpending {
     this.#clock = clock
     this.#zone = zone
     const known = readKnown(this.#path)
-    const usage = field(known, 'usage')
     this.#day = textOf(field(known, 'day')) ?? ''
-    if (usage !== undefined) this.#usage = usageIn(usage)
+    this.#usage = usageIn(field(known, 'usage')) ?? NO_USAGE
   }
 
   get today(): Usage {
@@ -42,17 +41,6 @@ export class DaySpending {
     this.#day = dayOf(this.#clock.wall(), this.#zone)
     await publish(this.#path, `${JSON.stringify({ day: this.#day, usage: this.#usage })}\n`)
   }
-}
-
-function usageIn(known: unknown): Usage {
-  const count = (name: keyof Usage): number => numberOf(field(known, name))
-  return cleanUsage({
-    inputTokens: count('inputTokens'),
-    outputTokens: count('outputTokens'),
-    cachedTokens: count('cachedTokens'),
-    costUsd: field(known, 'costUsd') === null ? null : count('costUsd'),
-    turns: count('turns'),
-  })
 }
 
 function readKnown(path: string): unknown {

@@ -232,13 +232,15 @@ test('refusals are kept, but not without end', async () => {
   assert.ok(!left.some((each) => each.startsWith('0000000000000000-')), 'the oldest goes first')
 })
 
-test('a report that gives a task back keeps its cause on the way, and one of progress its signs of work', async () => {
+test('a report that gives a task back keeps its cause on the way, and one of progress its signs of work and what was used', async () => {
   using home = tempState()
   const outbox = new Outbox(home.state)
   const result = { exitCode: 75, signal: null, tail: 'no licence' }
   const reports = [
     { ...REPORT, state: 'returned', cause: 'parked', result },
     { ...REPORT, state: 'in_progress', work: 12 },
+    { ...REPORT, usage: { inputTokens: 5, outputTokens: 1, cachedTokens: 2, costUsd: 0.25, turns: 1 } },
+    { ...REPORT, usage: { inputTokens: 5, outputTokens: 1, cachedTokens: 2, costUsd: null, turns: 1 } },
   ] as const
   for (const report of reports) await outbox.put({ kind: 'report', holder: OTHER, report })
   assert.deepEqual(
@@ -264,6 +266,7 @@ test('rubbish in the outbox is set aside and told, and keeps nothing from leavin
     `{"kind":"report","holder":"${READER}","report":{"task":"t","epoch":1,"state":"cancelled"}}`,
     `{"kind":"report","holder":"${READER}","report":{"task":"t","epoch":1,"state":"returned","cause":"bored"}}`,
     `{"kind":"report","holder":"${READER}","report":{"task":"t","epoch":1,"state":"in_progress","work":-1}}`,
+    `{"kind":"report","holder":"${READER}","report":{"task":"t","epoch":1,"state":"completed","usage":{"turns":1}}}`,
     'x'.repeat(2_000_000),
   ]
   for (const [index, text] of bad.entries()) {
