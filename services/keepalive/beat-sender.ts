@@ -25,6 +25,8 @@ export interface BeatSenderParts {
 
 /** A beat that takes longer than this, and longer than two periods, counts as lost. */
 const LIMIT_LEAST_MS = 5_000
+/** The shortest time between two beats, however often something is to be told at once. */
+const APART_LEAST_MS = 200
 /** The shortest pause between two beats, however long the first one took. */
 const PAUSE_LEAST_MS = 20
 
@@ -33,6 +35,8 @@ export class BeatSender {
   readonly #parts: BeatSenderParts
   readonly #loop: Loop
   #beatenAt = Number.NEGATIVE_INFINITY
+  /** When a beat was begun last, whether it was due then or not. */
+  #begunAt = Number.NEGATIVE_INFINITY
   #endedAt: number
 
   constructor(parts: BeatSenderParts) {
@@ -64,7 +68,7 @@ export class BeatSender {
     return this.#endedAt
   }
 
-  /** Beats at once, whatever the pace: a session has joined, or speaks with a new credential. */
+  /** Beats at once, whatever the pace: a session has joined or speaks with a new credential, or a client does what the fleet is to hear of. */
   now(): void {
     this.#beatenAt = Number.NEGATIVE_INFINITY
     this.#loop.nudge()
@@ -74,8 +78,11 @@ export class BeatSender {
   async #tick(): Promise<number> {
     const { clock, beatPollingMs, nextBeats } = this.#parts
     const began = clock.now()
+    const apartMs = began - this.#begunAt
+    if (apartMs < APART_LEAST_MS) return APART_LEAST_MS - apartMs
     if (!this.isPolling || began - this.#beatenAt >= beatPollingMs - this.#parts.beatMs / 2) {
       this.#beatenAt = began
+      this.#begunAt = began
       await this.#beat(nextBeats()).finally(() => {
         this.#endedAt = clock.now()
       })

@@ -2,7 +2,7 @@ import type { ClientProcess, ClientSession } from '#agents/client-session.ts'
 import type { HookReport } from '#agents/hook-report.ts'
 import { nextSession, strongestActivity } from '#agents/next-session.ts'
 import { soleSession } from '#agents/waiting-here.ts'
-import type { ClientActivity } from '#fleet/client-activity.ts'
+import type { ClientActivity, ClientActivityState } from '#fleet/client-activity.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { RetryLoop } from '#runtime/retry-loop.ts'
@@ -45,7 +45,7 @@ export interface ClientSessionsParts {
 /** Reports that are taken in one go: a few milliseconds of work. */
 const TAKEN_MAX = 500
 /** How often processes and the files of clients are looked at. */
-const LOOK_MS = 2_000
+const LOOK_MS = 1_000
 const TIDY_MS = 60_000
 /** How long a session that has ended is shown. */
 const GONE_KEPT_MS = 3_600_000
@@ -62,6 +62,7 @@ export class ClientSessions {
   readonly #signs = new Map<SessionId, number>()
   readonly #change: FolderChangeCheck
   readonly #loop: RetryLoop
+  #onUrgent: () => void = () => undefined
   #isRead = false
   #lookedAt = Number.NEGATIVE_INFINITY
   #tidiedAt = Number.NEGATIVE_INFINITY
@@ -102,6 +103,11 @@ export class ClientSessions {
   hear(report: HookReport): void {
     this.#take(report)
     this.#loop.nudge()
+  }
+
+  /** Calls whoever listens when a client does something that the fleet is to hear of at once. */
+  onUrgent(listener: () => void): void {
+    this.#onUrgent = listener
   }
 
   /** What the clients of a session of the fleet do; undefined where none is known. */
@@ -196,8 +202,10 @@ export class ClientSessions {
 
   #set(session: ClientSession): void {
     const key = keyOf(session)
-    if (this.#sessions.get(key) === session) return
+    const before = this.#sessions.get(key)
+    if (before === session) return
     this.#sessions.set(key, session)
+    if (isUrgent(before?.activity, session.activity)) this.#onUrgent()
     this.#changed.add(key)
   }
 
@@ -230,6 +238,16 @@ export class ClientSessions {
       this.#forgotten.delete(key)
     }
   }
+}
+
+/** That turns begin and end can wait for the next beat; a dialog, a limit or an end cannot, and neither can that it is over. */
+function isUrgent(before: ClientActivity | undefined, { state, what }: ClientActivity): boolean {
+  if (before?.state === state) return state === 'waiting' && before.what !== what
+  return !isRoutine(state) || (before !== undefined && !isRoutine(before.state))
+}
+
+function isRoutine(state: ClientActivityState): boolean {
+  return state === 'working' || state === 'idle'
 }
 
 /** Sessions whose process is known to run are kept before others. */

@@ -116,6 +116,11 @@ export class SessionManager implements AsyncDisposable {
       credentials: this.#loop('credentials', this.#receiving.signal, () => this.#lookIntoCredentials()),
     }
     this.#held = parts.held === undefined ? null : this.#renewHeld(parts.held)
+    parts.clients?.onUrgent(() => this.#beatNow())
+  }
+
+  #beatNow(): void {
+    for (const connection of this.#connections.values()) connection.beatNow()
   }
 
   /** The sessions in force. */

@@ -32,6 +32,8 @@ export interface ClientsOfSessions {
   activityOf(session: SessionId): ClientActivity | undefined
   /** The signs of progress that were not asked for yet. */
   takeSigns(session: SessionId): number
+  /** Calls the listener when a beat is wanted at once. */
+  onUrgent(listener: () => void): void
 }
 
 export interface SessionParts {

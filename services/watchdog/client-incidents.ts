@@ -36,5 +36,9 @@ export function clientGoneIncident(agent: string, tasks: readonly Pick<Task, 'id
   const what = observed.clients.of(agent)?.activity.what ?? 'its process is there no more'
   const goes = tasks.length === 1 ? 'goes to another agent' : 'go to other agents'
   const summary = `the client of ${agent}${where} has ended with ${namesOf(tasks.map(({ id }) => id))} in hand (${what}), which ${goes}; its host still beats: start the client again`
-  return { cause: `client_gone:${agent}`, kind: 'client_gone', agent, summary }
+  return { cause: clientGoneCause(agent), kind: 'client_gone', agent, summary }
+}
+
+export function clientGoneCause(agent: string): string {
+  return `client_gone:${agent}`
 }

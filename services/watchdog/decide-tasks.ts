@@ -1,6 +1,6 @@
 import { isUnable } from '#fleet/agent-condition.ts'
 import type { NewIncident } from '#fleet/incident.ts'
-import { type EndReason, isHeldByHand, isLeased, type Task, type TaskEnding } from '#fleet/task.ts'
+import type { EndReason, Task, TaskEnding } from '#fleet/task.ts'
 import { attemptsInWords, isPaused, lastEnded, lastNotNow, withEnd } from '#fleet/task-attempts.ts'
 import { type ClockFindings, type ClockView, readTaskClocks } from '#fleet/task-clocks.ts'
 import {
@@ -13,7 +13,7 @@ import {
   type PlannedMove,
   planMoves,
 } from '#fleet/task-reassignment.ts'
-import { clientGoneIncident } from './client-incidents.ts'
+import { clientGoneCause, clientGoneIncident } from './client-incidents.ts'
 import type { Observed } from './fleet-observation.ts'
 import type { Snapshot } from './look-snapshot.ts'
 import type { Board } from './open-tasks-state.ts'
@@ -86,8 +86,7 @@ export function decideTasks(snapshot: Snapshot, singleLosses: ReadonlySet<string
 function clockView({ at, wall, config, observed, board }: Snapshot): ClockView {
   const { takeWithinMs, stallAfterMs, onStall, attemptsMax } = config
   const { work, conditions } = board
-  const { fleet: roster, clients } = observed
-  return { takeWithinMs, stallAfterMs, onStall, attemptsMax, roster, clients, work, conditions, at, wall }
+  return { takeWithinMs, stallAfterMs, onStall, attemptsMax, roster: observed.fleet, work, conditions, at, wall }
 }
 
 /** Tasks whose agent was lost, whose lease lapsed, or that nobody has. */
@@ -225,22 +224,16 @@ function stalledAgents({ stalls }: ClockFindings): [string, AgentWork][] {
   })
 }
 
-/** A client that waits for a person, or has ended while no `s2 work` works beside it. */
-function clientsAsWork({ at, wall, board, observed }: Snapshot): [string, AgentWork][] {
+/** A client that waits for a person, or of which people were told that it has ended; that one is closed is no news. */
+function clientsAsWork({ at, wall, observed, openIncidents }: Snapshot): [string, AgentWork][] {
   return [...observed.clients.agents()].flatMap((agent): [string, AgentWork][] => {
     const client = observed.clients.of(agent)
     if (client === null) return []
     const { state, what, until } = client.activity
     const since = Math.round(wall - (at - client.since))
     if (state === 'waiting') return [[agent, { verdict: 'waiting', why: what ?? 'it shows a dialog', until, since }]]
-    const isOver = state === 'gone' && !isWorkedAtByProgram(agent, board, observed)
-    return isOver ? [[agent, { verdict: 'gone', why: what ?? 'its client has ended', until: null, since }]] : []
-  })
-}
-
-function isWorkedAtByProgram(agent: string, { tasks }: Board, { fleet }: Observed): boolean {
-  return tasks.some((task) => {
-    return isLeased(task.state) && !isHeldByHand(task) && task.holder !== null && fleet.agentOf(task.holder) === agent
+    const isLost = state === 'gone' && openIncidents.has(clientGoneCause(agent))
+    return isLost ? [[agent, { verdict: 'gone', why: what ?? 'its client has ended', until: null, since }]] : []
   })
 }
 

@@ -26,6 +26,8 @@ export class Client {
   #isFrozen = false
   #said: readonly [ClientActivityState | null, string | null, number | null] = [null, null, null]
   #lives = 1
+  /** What its leases are called by: a client that hooks tell of, or a shell beside it. */
+  #kind: 'claude' | 'shell' = 'claude'
 
   static async open(fleet: Fleet, name: string): Promise<Client> {
     const client = new Client(fleet, name)
@@ -107,7 +109,7 @@ export class Client {
   /** Its process ends in the middle of what it does, and its daemon sees that. */
   async dies(): Promise<void> {
     this.#hasProcess = false
-    this.#held.clear()
+    if (this.#kind === 'claude') this.#held.clear()
     await this.#say('gone', 'claude (pid 4711) is there no more', null)
   }
 
@@ -131,10 +133,15 @@ export class Client {
     await this.idles()
   }
 
-  /** It is closed: nobody waits for it. */
+  /** It is closed: its host knows that it has ended, and nobody waits for it. */
   async exits(): Promise<void> {
-    await this.#event(null)
+    await this.#event('gone')
     this.#hasProcess = false
+  }
+
+  /** Its agent takes tasks by a shell that lives on beside it. */
+  usesShell(): void {
+    this.#kind = 'shell'
   }
 
   /** The daemon beside it is started again, and knows what it knew. */
@@ -147,7 +154,7 @@ export class Client {
   /** Its agent takes this task by a tool. */
   async takes(id: string): Promise<void> {
     const { store } = this.#fleet.witness
-    const task = await store.leaseTask(this.session, `claude-${this.#actor.name}-${this.#lives}`, [
+    const task = await store.leaseTask(this.session, `${this.#kind}:${this.#actor.name}-${this.#lives}`, [
       ...this.#held.keys(),
     ])
     if (task?.id !== id) return // it was taken away
@@ -169,7 +176,9 @@ export class Client {
   async #renew(): Promise<void> {
     const { signal } = this.#ending
     while (!signal.aborted) {
-      for (const { id, epoch } of this.#hasProcess && this.#actor.beats ? [...this.#held.values()] : []) {
+      for (const { id, epoch } of (this.#hasProcess || this.#kind === 'shell') && this.#actor.beats
+        ? [...this.#held.values()]
+        : []) {
         const report = { task: id, epoch, state: 'in_progress', progress: null, result: null } as const
         await this.#fleet.witness.store.report(this.session, report).catch(() => this.#held.delete(id))
       }

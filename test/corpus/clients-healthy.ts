@@ -329,6 +329,57 @@ export const HEALTHY_CLIENTS: readonly Situation[] = [
     DONE,
   ),
   sitting(
+    'a shell with a task beside a client that was killed',
+    'healthy',
+    async (fleet, client) => {
+      client.usesShell()
+      await holding(fleet, client)
+      await client.dies()
+      await fleet.run(10 * MINUTE)
+      await client.starts()
+      await client.completes('t')
+    },
+    DONE,
+  ),
+  sitting(
+    'an agent whose client is closed gets work only where no other is',
+    'healthy',
+    async (fleet, client) => {
+      await client.exits()
+      await fleet.run(MINUTE)
+      for (const id of ['t', 'u', 'v', 'x', 'y']) await fleet.give(id, null)
+      await fleet.run(10 * MINUTE)
+    },
+    [...DONE, ...['u', 'v', 'x', 'y'].map((id) => must(`completed ${id}`, 0, 5 * MINUTE))],
+  ),
+  sitting(
+    'a client that is closed, and resumed for its task',
+    'healthy',
+    async (fleet, client) => {
+      await client.exits()
+      await fleet.run(MINUTE)
+      await fleet.give('t', 'w1')
+      await fleet.run(MINUTE)
+      await client.starts()
+      await client.takes('t')
+      await finish(fleet, client)
+    },
+    [...DONE, may('reminded t')],
+  ),
+  beside(
+    'a client that an s2 work starts for each task and that ends with it',
+    async (fleet, client) => {
+      for (let time = 0; time < 5; time += 1) {
+        await client.starts()
+        await fleet.give(`t${time}`, 'w2', { lastsMs: 3 * MINUTE })
+        await client.worksFor(3 * MINUTE + SECOND, MINUTE)
+        await client.exits()
+        await fleet.run(2 * MINUTE)
+      }
+    },
+    [0, 1, 2, 3, 4].map((time) => must(`completed t${time}`, 0, HOUR)),
+  ),
+  sitting(
     'a task of twelve minutes beside an s2 work at a limit of its own',
     'healthy',
     async (fleet, client) => {

@@ -92,7 +92,13 @@ export const STUCK_CLIENTS: readonly Situation[] = [
       await client.dies()
       await fleet.run(10 * MINUTE)
     },
-    [...GONE, must('moved u holder_sick', 0, 2 * SEEN), must('completed u', 0, HOUR)],
+    [
+      must('told client_gone:w1', 0, AT_ONCE, /t, u in hand/),
+      must('moved t gone', 0, AT_ONCE),
+      DONE,
+      must('moved u gone', 0, AT_ONCE),
+      must('completed u', 0, HOUR),
+    ],
   ),
   sitting(
     'a client that is killed and started again after a while',
@@ -128,10 +134,7 @@ export const STUCK_CLIENTS: readonly Situation[] = [
       await client.starts()
       await fleet.run(MINUTE)
     },
-    [
-      must('told client_gone:w1', 0, AT_ONCE),
-      must('told task_stranded:any', MINUTE, MINUTE + 3 * SEEN, /its client has ended/),
-    ],
+    [must('told client_gone:w1', 0, AT_ONCE), must('told task_stranded:any', MINUTE, MINUTE + 3 * SEEN, /w1/)],
     { workers: {} },
   ),
   sitting(

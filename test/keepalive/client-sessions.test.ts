@@ -79,11 +79,36 @@ test('what a client does is published, stands in beats, and its signs are handed
   assert.deepEqual([world.sessions.takeSigns(WORKER), world.sessions.takeSigns(WORKER)], [2, 0])
 })
 
+test('what the fleet is to hear of at once is told, and turns that begin and end are not', async () => {
+  await using world = new World()
+  let urgent = 0
+  world.sessions.onUrgent(() => {
+    urgent += 1
+  })
+  const after = async (name: string, fields: Readonly<Record<string, unknown>> = {}) => {
+    urgent = 0
+    await world.hear(name, fields, FACTS)
+    await world.clock.advance(2_000)
+    return urgent
+  }
+  assert.equal(await after('SessionStart'), 0)
+  assert.equal(await after('UserPromptSubmit', { prompt: 'go' }), 0)
+  assert.equal(await after('PermissionRequest', { tool_name: 'Bash', tool_input: { command: 'npm test' } }), 1)
+  assert.equal(await after('PostToolUse', { tool_name: 'Bash' }), 1, 'that it is over is as urgent')
+  assert.equal(await after('Stop'), 0)
+  assert.equal(await after('SessionEnd', { reason: 'other' }), 1)
+  assert.equal(await after('SessionStart'), 1)
+  urgent = 0
+  world.isRunning = false
+  await world.clock.advance(1_100)
+  assert.equal(urgent, 1)
+})
+
 test('a session whose process ended is gone at once, and taken away after an hour', async () => {
   await using world = new World()
   await world.hear('UserPromptSubmit', {}, FACTS)
   world.isRunning = false
-  await world.clock.advance(2_100)
+  await world.clock.advance(1_100)
   assert.equal(world.published.get('one')?.activity.state, 'gone')
   const { publications } = world
   await world.clock.advance(60_000)

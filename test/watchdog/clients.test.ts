@@ -17,7 +17,7 @@ async function fleet(count = 2) {
 }
 
 /** An agent takes a task by hand, and its keepalive renews the lease from then on; answers how to stop that. */
-async function takeByHand(stage: Stage, agent: string, id: string, incarnation = `claude-${agent}`) {
+async function takeByHand(stage: Stage, agent: string, id: string, incarnation = `claude:${agent}`) {
   await stage.addTask(id, agent)
   const { session } = stage.actor(agent)
   const task = (await stage.store.leaseTask(session, incarnation)) as Task

@@ -16,6 +16,7 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     'letLieBy',
     'isIdle',
     'isBusy',
+    'isWorker',
   ],
 }
 

@@ -1,4 +1,9 @@
-import { type ClientActivity, type ClientActivityState, cleanClientActivity } from '#fleet/client-activity.ts'
+import {
+  byStrength,
+  type ClientActivity,
+  type ClientActivityState,
+  cleanClientActivity,
+} from '#fleet/client-activity.ts'
 import type { ClientSession } from './client-session.ts'
 import type { HookEvent } from './hook-event.ts'
 import type { HookReport } from './hook-report.ts'
@@ -136,21 +141,8 @@ function withWakes(before: readonly string[], wakes: readonly string[]): readonl
   return [...before.filter((each) => !wakes.includes(each)), ...wakes].slice(-WAKES_KEPT)
 }
 
-/** Which activity of several sessions stands for their agent, the first of these that one of them has. */
-const STRONGEST: readonly ClientActivityState[] = [
-  'waiting', // a person is asked, and nobody else can help
-  'working', // the agent gets on, whatever its other windows do
-  'logged_out', // nothing gets on until a person logs in
-  'overloaded',
-  'parked', // a limit holds for all windows of one account
-  'idle',
-  'gone',
-]
-
 /** The activity that stands for an agent with several sessions; null for none. Of two alike the younger one counts. */
 export function strongestActivity(sessions: readonly ClientSession[]): ClientActivity | null {
-  const ranked = sessions.toSorted(
-    (x, y) => STRONGEST.indexOf(x.activity.state) - STRONGEST.indexOf(y.activity.state) || y.since - x.since,
-  )
+  const ranked = sessions.toSorted((x, y) => byStrength(x.activity, y.activity) || y.since - x.since)
   return ranked[0]?.activity ?? null
 }

@@ -239,7 +239,11 @@ function sinceJudged(ms: number): string {
 }
 
 /** What explains the verdict: else how it died, or what to do where it has never started. */
-function whyAway({ name, verdict, why, until }: AgentView, incidents: readonly Incident[], now: number): string {
+function whyAway(
+  { name, verdict, why, until, activity }: AgentView,
+  incidents: readonly Incident[],
+  now: number,
+): string {
   if (why !== null) return `${verdict}: ${why}${until !== null && until <= now ? '; due to try again' : ''}`
   if (verdict === 'new') {
     const isForeign = name.startsWith('conv_') // nobody named the agent of a session that the Python bridge made
@@ -247,6 +251,7 @@ function whyAway({ name, verdict, why, until }: AgentView, incidents: readonly I
       ? 'never heard from: it calls update_my_status, or a worker of S2 takes its place (s2 worker adopt)'
       : 'never heard from: start its services, or run s2 health on its host'
   }
+  if (verdict === 'alive') return activity?.state === 'gone' ? 'its client has ended' : ''
   if (verdict !== 'gone') return ''
   return incidents.find(({ agent, kind }) => agent === name && kind === 'gone')?.summary ?? ''
 }

@@ -10,6 +10,22 @@ import { redactedHead } from './redact.ts'
 export const CLIENT_ACTIVITIES = ['working', 'idle', 'waiting', 'parked', 'logged_out', 'overloaded', 'gone'] as const
 export type ClientActivityState = (typeof CLIENT_ACTIVITIES)[number]
 
+/** Which activity of several clients stands for their agent: the first of these that one of them has. */
+const STRONGEST: readonly ClientActivityState[] = [
+  'waiting', // a person is asked, and nobody else can help
+  'working', // the agent gets on, whatever its other windows do
+  'logged_out', // nothing gets on until a person logs in
+  'overloaded',
+  'parked', // a limit holds for all windows of one account
+  'idle',
+  'gone',
+]
+
+/** Below zero where the first of two activities stands for their agent, and not the second. */
+export function byStrength(one: Pick<ClientActivity, 'state'>, other: Pick<ClientActivity, 'state'>): number {
+  return STRONGEST.indexOf(one.state) - STRONGEST.indexOf(other.state)
+}
+
 export interface ClientActivity {
   readonly state: ClientActivityState
   /** One line for people: what a dialog asks, what a limit says; null where the state says it all. */

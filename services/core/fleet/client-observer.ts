@@ -1,6 +1,6 @@
 import type { AgentCondition } from './agent-condition.ts'
 import type { ObservedBeat } from './beat.ts'
-import type { ClientActivity, ClientActivityState } from './client-activity.ts'
+import { byStrength, type ClientActivity } from './client-activity.ts'
 import type { SessionId } from './session-id.ts'
 
 /** What an observer thinks that the client of an agent does. */
@@ -21,17 +21,6 @@ const SETTLE_MS = 2_000
 const GONE_AFTER_MS = 1_000
 /** A service that refuses for longer than this keeps its client from work, milliseconds: clients try again for minutes. */
 const OVERLOADED_AFTER_MS = 120_000
-
-/** Of several clients of one agent the one counts that can do most. */
-const ORDER: readonly ClientActivityState[] = [
-  'working',
-  'waiting',
-  'idle',
-  'overloaded',
-  'parked',
-  'logged_out',
-  'gone',
-]
 
 /** What the host of one session says of its client. */
 interface ClientRecord {
@@ -79,13 +68,13 @@ export class ClientObserver {
     return isNews
   }
 
-  /** What the client of an agent does; null where nothing is known of one. */
+  /** What the client of an agent does, of several the strongest; null where nothing is known of one. */
   of(agent: string): ClientStanding | null {
     let best: ClientStanding | null = null
     for (const { session, shown } of this.#byAgent.get(agent) ?? []) {
       if (shown === null || shown.activity === null) continue
       const { activity, since } = shown
-      if (best === null || rankOf(activity) < rankOf(best.activity)) best = { session, activity, since }
+      if (best === null || byStrength(activity, best.activity) < 0) best = { session, activity, since }
     }
     return best
   }
@@ -158,10 +147,6 @@ export class ClientObserver {
     records?.delete(record)
     if (records?.size === 0) this.#byAgent.delete(record.agent)
   }
-}
-
-function rankOf({ state }: ClientActivity): number {
-  return ORDER.indexOf(state)
 }
 
 function hasHeld({ said, saidAt }: ClientRecord, now: number): boolean {

@@ -1,5 +1,4 @@
 import { type ConditionState, isUnable } from './agent-condition.ts'
-import type { ClientReader } from './client-observer.ts'
 import type { Roster } from './failure-detector.ts'
 import { type EndReason, isLeased, type OnStall, type Task } from './task.ts'
 import { countedAttempts, presentAttempt } from './task-attempts.ts'
@@ -26,8 +25,6 @@ export interface StallActions {
 export interface ClockView extends TaskLimits {
   readonly roster: Pick<Roster, 'agentOf' | 'standing'>
   readonly work: WorkReader
-  /** What the clients of agents do. */
-  readonly clients: Pick<ClientReader, 'of'>
   /** Of agents that are not well. */
   readonly conditions: ReadonlyMap<string, { readonly state: ConditionState }>
   /** By the observer's clock, and its wall clock. */
@@ -149,8 +146,6 @@ function clockNeed(task: Task, failed: Failed, stall: Stall | undefined, view: C
   const since = work.takeableSince(task, at)
   if (since === null) return null
   if (cannotWork(failed.agent, view)) return { task, reason: 'holder_sick', failed, since }
-  if (hasNoClient(failed.agent, view) && since + HANDOVER_AFTER_MS <= at)
-    return { task, reason: 'holder_sick', failed, since }
   if (work.isBusy(failed.agent))
     return since + HANDOVER_AFTER_MS <= at ? { task, reason: 'holder_busy', failed, since } : null
   const untakenSince = work.untakenSince(task, failed.agent, at) ?? at
@@ -171,11 +166,6 @@ function isUntaken(task: Task, { agent }: Failed, view: ClockView): boolean {
 
 function cannotWork(agent: string, { conditions }: ClockView): boolean {
   return isUnable(conditions.get(agent)?.state)
-}
-
-/** Its client has ended, and no `s2 work` beside it has taken the task. */
-function hasNoClient(agent: string, { clients, work }: ClockView): boolean {
-  return clients.of(agent)?.activity.state === 'gone' && !work.isBusy(agent)
 }
 
 function findStalls(tasks: readonly Task[], view: ClockView, afterMs: number): Stall[] {

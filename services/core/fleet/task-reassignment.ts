@@ -4,7 +4,7 @@ import type { ClientReader } from './client-observer.ts'
 import type { Roster } from './failure-detector.ts'
 import type { LeaseReader } from './lease-observer.ts'
 import type { SessionId } from './session-id.ts'
-import { ANY_ROLE, isHeldByHand, type Move, type MoveReason, PRIORITIES, type Task } from './task.ts'
+import { ANY_ROLE, isHeldByClient, type Move, type MoveReason, PRIORITIES, type Task } from './task.ts'
 import { lastEnded } from './task-attempts.ts'
 import type { WorkReader } from './work-observer.ts'
 
@@ -16,8 +16,10 @@ export interface Candidate {
   readonly session: SessionId
   /** Open tasks that it holds. */
   readonly load: number
-  /** It beats, but lets its tasks lie or its leases lapse, its process is paused or unhealthy, or its client has ended: the last resort. */
+  /** It beats, but lets its tasks lie or its leases lapse, or its process is paused or unhealthy: the last resort. */
   readonly stuck: boolean
+  /** Its client has ended, and no `s2 work` was seen there: who has one that runs is asked before it. */
+  readonly isAway?: boolean
 }
 
 /** The agent that a task is taken from. */
@@ -116,8 +118,8 @@ export function findNeeds(
 const SEEN_LATE_MS = 2_000
 
 /**
- * Tasks that agents took by clients that have ended. The end was seen by the host itself, and nothing has come from whoever holds
- * the task since: a lease that is renewed all the same is held by another process.
+ * Tasks that agents took by clients that have ended, and what such an agent had not begun besides. The end was seen by the host
+ * itself, and nothing has come from whoever holds the task since: a lease that is renewed all the same is held by another process.
  */
 export function findOrphans(
   tasks: readonly Task[],
@@ -125,14 +127,16 @@ export function findOrphans(
   leases: LeaseReader,
   clients: Pick<ClientReader, 'of'>,
 ): Need[] {
-  return tasks.flatMap((task): Need[] => {
+  const needs = tasks.flatMap((task): Need[] => {
     const failed = task.holder === null ? undefined : roster.standing(roster.agentOf(task.holder) ?? '')
-    if (failed === undefined || !isHeldByHand(task)) return []
-    const client = clients.of(failed.agent)
-    if (client?.activity.state !== 'gone') return []
-    const { since } = client
-    return (leases.stillSince(task) ?? since) > since + SEEN_LATE_MS ? [] : [{ task, reason: 'gone', failed, since }]
+    const client = failed === undefined ? null : clients.of(failed.agent)
+    if (failed === undefined || client?.activity.state !== 'gone') return []
+    return [{ task, reason: 'gone', failed, since: client.since }]
   })
+  const isOrphan = ({ task, since }: Need): boolean =>
+    isHeldByClient(task) && (leases.stillSince(task) ?? since) <= since + SEEN_LATE_MS
+  const agents = new Set(needs.filter(isOrphan).map(({ failed }) => failed?.agent))
+  return needs.filter((need) => isOrphan(need) || (need.task.state === 'assigned' && agents.has(need.failed?.agent)))
 }
 
 /** Whoever failed within seconds at a task that nobody has now: another is to try it. */
@@ -173,8 +177,16 @@ export function findCandidates(
     if (isUnable(condition) || (condition === 'probing' && load > 0)) continue
     const client = clients.of(agent)?.activity.state
     if (client === 'waiting') continue
-    const stuck = leases.isStuck(agent) || work.isIdle(agent) || processes.isHindered(agent) || client === 'gone'
-    candidates.push({ agent, role, host, session: taskSession, load, stuck })
+    const stuck = leases.isStuck(agent) || work.isIdle(agent) || processes.isHindered(agent)
+    candidates.push({
+      agent,
+      role,
+      host,
+      session: taskSession,
+      load,
+      stuck,
+      isAway: client === 'gone' && !work.isWorker(agent),
+    })
   }
   return candidates
 }
@@ -191,7 +203,7 @@ export function expectedRoles(roster: Pick<Roster, 'standings'>): ReadonlySet<st
 /**
  * Who takes a task over: an agent of its role, else of another role that it names, else of one that the fleet lets stand in;
  * for a task of no role one of the failed agent's role, else any. The failed agent only if no other is there, and only for what
- * nobody had or what showed no work; a stuck one only if no other is there, and then one that lost the task before. Then one on
+ * nobody had or what showed no work; a stuck one only if no other is there, one whose client has ended only after those who have one, and then one that lost the task before. Then one on
  * another host than the failed one's, then the least loaded, then by name. Null: there is none.
  */
 export function chooseSuccessor(need: Need, candidates: Iterable<Candidate>, fallback: Fallback): Candidate | null {
@@ -203,13 +215,13 @@ export function chooseSuccessor(need: Need, candidates: Iterable<Candidate>, fal
   return best
 }
 
-function mayTake({ agent, stuck, load, role }: Candidate, need: Need, fallback: Fallback): boolean {
+function mayTake({ agent, stuck, isAway = false, load, role }: Candidate, need: Need, fallback: Fallback): boolean {
   const { task, reason, failed, lostBefore } = need
   if (rankOf(role, need, fallback) === null) return false
   if (!BEGUN_AGAIN.includes(reason) && agent === failed?.agent) return false
   if (OPTIONAL.includes(reason) && stuck) return false
   if (reason !== 'holder_busy') return true
-  return load === 0 && lostBefore?.has(agent) !== true && (task.role === null || role === task.role)
+  return load === 0 && !isAway && lostBefore?.has(agent) !== true && (task.role === null || role === task.role)
 }
 
 /** Below zero when `x` is the better successor. */
@@ -217,6 +229,7 @@ function compare(x: Candidate, y: Candidate, need: Need, fallback: Fallback): nu
   const { failed, lostBefore } = need
   return (
     Number(x.stuck) - Number(y.stuck) ||
+    Number(x.isAway ?? false) - Number(y.isAway ?? false) ||
     Number(x.agent === failed?.agent) - Number(y.agent === failed?.agent) ||
     Number(lostBefore?.has(x.agent) ?? false) - Number(lostBefore?.has(y.agent) ?? false) ||
     (rankOf(x.role, need, fallback) ?? 0) - (rankOf(y.role, need, fallback) ?? 0) ||

@@ -38,6 +38,16 @@ export function isHeldByHand({ state, incarnation }: Pick<Task, 'state' | 'incar
   return isLeased(state) && incarnation !== null && !incarnation.startsWith(PROGRAM_RUN)
 }
 
+/** Whether an `s2 work` works at it. */
+export function isHeldByWorker({ state, incarnation }: Pick<Task, 'state' | 'incarnation'>): boolean {
+  return isLeased(state) && incarnation?.startsWith(PROGRAM_RUN) === true
+}
+
+/** Whether an agent took it by a client that hooks tell of, and not by a shell or by a program of which nothing is known. */
+export function isHeldByClient(task: Pick<Task, 'state' | 'incarnation'>): boolean {
+  return isHeldByHand(task) && /^(?!mcp:|shell:)[a-z]+:/.test(task.incarnation ?? '')
+}
+
 export interface TaskResult {
   /** Exit code of the command that did it; null where there was none or a signal ended it. */
   readonly exitCode: number | null

@@ -1,6 +1,6 @@
 import type { Roster } from './failure-detector.ts'
 import type { SessionId } from './session-id.ts'
-import { isHeldByHand, isLeased, type Task } from './task.ts'
+import { isHeldByHand, isHeldByWorker, isLeased, type Task } from './task.ts'
 
 /** What the decisions ask of the work. */
 export type WorkReader = Pick<
@@ -15,6 +15,7 @@ export type WorkReader = Pick<
   | 'isIdle'
   | 'isBusy'
   | 'activityOf'
+  | 'isWorker'
 >
 
 type Fleet = Pick<Roster, 'agentOf' | 'standing'>
@@ -60,6 +61,8 @@ export class WorkObserver {
   /** How much work the idle agents had shown when they were found idle. */
   readonly #idle = new Map<string, number>()
   readonly #told = new Map<string, Told>()
+  /** Agents that worked by `s2 work`, as far as this observer saw that. */
+  readonly #workers = new Set<string>()
 
   constructor(takeWithinMs: number) {
     this.#takeWithinMs = takeWithinMs
@@ -84,6 +87,8 @@ export class WorkObserver {
         return [task.id, { ...seen, letLieBy: this.#letLieBy(task, known, fleet) }]
       }),
     )
+    for (const task of tasks.filter(isHeldByWorker))
+      for (const agent of agentOf(task.holder, fleet)) this.#workers.add(agent)
     this.#busy = new Set(tasks.flatMap(({ state, holder }) => (isLeased(state) ? agentOf(holder, fleet) : [])))
     const begun = this.#noteBusy(tasks, before, fleet, at, wall, unable)
     this.#takeTold(told, fleet)
@@ -136,6 +141,11 @@ export class WorkObserver {
   /** What an agent did since people were told that it takes nothing; null while it does nothing, or lets a task lie again. */
   activityOf(agent: string): Activity | null {
     return this.#told.get(agent)?.activity ?? null
+  }
+
+  /** It has worked by `s2 work`, whatever its clients do. */
+  isWorker(agent: string): boolean {
+    return this.#workers.has(agent)
   }
 
   /** It works at a task. */
