@@ -1,12 +1,15 @@
 import type { CommandContext } from '#console/context.ts'
-import { stateFolder } from '#console/state-folder.ts'
+import { messageLease, stateFolder } from '#console/state-folder.ts'
 import { openSessions, reachAdministration } from '#console/store-access.ts'
 import type { Credential } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import { findCaller, type WithoutClient } from '#member/caller.ts'
 import { HostMember } from '#member/host-member.ts'
+import { pidNamespace } from '#runtime/process-life.ts'
+import { processStart } from '#runtime/process-stat.ts'
 import { readCredentials } from '#spool/credentials.ts'
+import type { MessageTaker } from '#spool/message-taker.ts'
 import type { Store } from '#store/store.ts'
 
 export interface HostMemberOptions {
@@ -34,8 +37,16 @@ export async function openHostMember(
     administration: () => stores.administration(),
     caller: callerAt,
     repository: () => repositoryHere(context),
+    taker: async () => ({ by: (await callerAt(undefined)).incarnation, process: ownProcess() }),
+    messageLeaseMs: messageLease(context),
     onFault: (fault) => context.tell(`s2: ${fault}\n`),
   })
+}
+
+/** The server of tools itself, and not its client: when it ends, nobody knows whether its last answer was read. */
+function ownProcess(): MessageTaker['process'] {
+  const startTicks = processStart(process.pid)
+  return startTicks === null ? null : { pid: process.pid, startTicks, namespace: pidNamespace() }
 }
 
 /** The ways to the fleet's store from this host, each opened once. Credentials are read again as they change. */

@@ -31,7 +31,7 @@ const FORGOTTEN_MS = 60_000
 /** How often a message that somebody removes unread is brought again, before it is left until the next start. */
 const REMOVALS_MAX = 3
 
-const NOTHING: FoundMessages = { new: [], cur: [], done: [] }
+const NOTHING: FoundMessages = { new: [], cur: [], dead: [], done: [] }
 
 /** Reads off the inbox how far the messages of one session have come with the agent, and has the bridge told of it. */
 export class AckTracker {
@@ -64,7 +64,7 @@ export class AckTracker {
   /** Messages have been put into the inbox, each where `placed` says. */
   onPlaced(messages: readonly StoredMessage[], placed: readonly Placed[]): void {
     const { acks } = this.#parts
-    for (const [index, { id, delivery, from, text }] of messages.entries()) {
+    for (const [index, { id, delivery, ...message }] of messages.entries()) {
       const place = placed[index]
       if (place === undefined) continue
       if (place.as === 'acked') {
@@ -73,7 +73,7 @@ export class AckTracker {
       }
       if (place.as === 'known' && this.#forgottenAt.has(place.id) && !this.#messages.has(place.id)) continue
       const confirmed = this.#messages.get(place.id)?.confirmed ?? delivery
-      this.#messages.set(place.id, { confirmed, isTaskNews: readAssignmentNews({ from, text }) !== null, absences: 0 })
+      this.#messages.set(place.id, { confirmed, isTaskNews: readAssignmentNews(message) !== null, absences: 0 })
       if (advances(confirmed, 'delivered')) acks.queue(place.id, 'delivered')
     }
   }
@@ -92,6 +92,7 @@ export class AckTracker {
     const found = sessions.get(this.#parts.session) ?? NOTHING
     this.#advance(found.new, 'delivered', at)
     this.#advance(found.cur, 'leased', at)
+    this.#advance(found.dead, 'leased', at)
     this.#advance(found.done, 'acked', at)
   }
 
@@ -100,9 +101,14 @@ export class AckTracker {
     const found = sessions.get(this.#parts.session) ?? NOTHING
     await this.#forget(found.done.filter((id) => this.#messages.get(id)?.confirmed === 'acked'))
     if (!isWhole) return
-    this.#noteRemovals(new Set([...found.new, ...found.cur, ...found.done]))
+    this.#noteRemovals(new Set([...found.new, ...found.cur, ...found.dead, ...found.done]))
     const now = this.#parts.clock.now()
     for (const [id, since] of this.#forgottenAt) if (now - since > FORGOTTEN_MS) this.#forgottenAt.delete(id)
+  }
+
+  /** The bridge knows that these were given up, and they have left the inbox. */
+  onGivenUp(ids: readonly number[]): void {
+    for (const id of ids) this.#drop(id)
   }
 
   #advance(ids: readonly number[], mark: Mark, scannedAt: number): void {
@@ -123,11 +129,13 @@ export class AckTracker {
   async #forget(ids: readonly number[]): Promise<void> {
     if (ids.length === 0) return
     await this.#parts.inbox.forget(ids)
-    for (const id of ids) {
-      this.#messages.delete(id)
-      this.#removals.delete(id)
-      this.#forgottenAt.set(id, this.#parts.clock.now())
-    }
+    for (const id of ids) this.#drop(id)
+  }
+
+  #drop(id: number): void {
+    this.#messages.delete(id)
+    this.#removals.delete(id)
+    this.#forgottenAt.set(id, this.#parts.clock.now())
   }
 
   /**

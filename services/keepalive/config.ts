@@ -5,6 +5,8 @@ import type { SessionManagerConfig } from './session-manager.ts'
 export interface Config extends LifeConfig, SessionManagerConfig {
   /** How long a task stays with an agent that does not renew it. */
   readonly leaseMs: number
+  /** How long a message stays with an agent that took it and does not ack it. */
+  readonly messageLeaseMs: number
   /** Whether plain http may leave this machine. */
   readonly allowsPlain: boolean
 }
@@ -20,6 +22,7 @@ export function readConfig(env: Env): Config {
     'S2_BEAT_POLLING',
     'S2_POLL',
     'S2_LEASE',
+    'S2_MESSAGE_LEASE',
     'S2_ALLOW_PLAIN_HTTP',
   ])
   return Object.freeze({
@@ -32,6 +35,7 @@ export function readConfig(env: Env): Config {
     beatPollingMs: Math.max(values.S2_BEAT, values.S2_BEAT_POLLING),
     pollMs: values.S2_POLL,
     leaseMs: values.S2_LEASE,
+    messageLeaseMs: values.S2_MESSAGE_LEASE,
     allowsPlain: values.S2_ALLOW_PLAIN_HTTP,
   })
 }

@@ -53,17 +53,17 @@ export class InboxScan {
     const listed = await this.#list(isWhole)
     if (isWhole) this.#wholeAt = clock.now()
     const sessions = new Map<SessionId, FoundMessages>()
-    for (const folder of ['new', 'cur', 'done'] as const) {
+    for (const folder of ['new', 'cur', 'dead', 'done'] as const) {
       await this.#readReaders(folder, listed[folder])
       for (const id of listed[folder]) {
         const session = await this.#readerOf(id)
         if (session === null) continue
-        const found = sessions.get(session) ?? { new: [], cur: [], done: [] }
+        const found = sessions.get(session) ?? { new: [], cur: [], dead: [], done: [] }
         found[folder].push(id)
         sessions.set(session, found)
       }
     }
-    if (isWhole) this.#forgetAbsent(new Set([...listed.new, ...listed.cur, ...listed.done]))
+    if (isWhole) this.#forgetAbsent(new Set(Object.values(listed).flat()))
     return { at, isWhole, sessions }
   }
 
@@ -79,6 +79,7 @@ export class InboxScan {
     return {
       new: isWhole ? await inbox.list('new') : [],
       cur: cur.mayHaveChanged() || isWhole ? await inbox.list('cur') : [],
+      dead: isWhole ? await inbox.list('dead') : [],
       done: done.mayHaveChanged() || isWhole ? await inbox.list('done') : [],
     }
   }

@@ -10,6 +10,7 @@ import { hintCredentials } from '#spool/credential-hint.ts'
 import { credentialsFolder, noteRenewal, readCredentials } from '#spool/credentials.ts'
 import { type HeldTask, HeldTasks } from '#spool/held-tasks.ts'
 import { Inbox } from '#spool/inbox.ts'
+import { InboxLeases } from '#spool/inbox-leases.ts'
 import { Outbox } from '#spool/outbox.ts'
 import { publishPlace } from '#spool/place.ts'
 import { openRemoteStore } from '#store/remote/remote.ts'
@@ -64,7 +65,7 @@ async function runSessions(
 }
 
 function partsOf(
-  { state, beatMs, leaseMs, allowsPlain }: Config,
+  { state, beatMs, leaseMs, messageLeaseMs, allowsPlain }: Config,
   place: string | undefined,
   life: Life,
 ): SessionManagerParts {
@@ -82,6 +83,7 @@ function partsOf(
         { probeMs: Math.max(beatMs, PROBE_LEAST_MS) },
       ),
     inbox,
+    leases: new InboxLeases(state, { inbox, leaseMs: messageLeaseMs, wall: () => clock.wall(), onFault }),
     outbox,
     held: heldByHand(state, leaseMs, life),
     credentials: {

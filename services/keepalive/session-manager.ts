@@ -13,6 +13,7 @@ import { folderLoop } from './folder-loop.ts'
 import { type HeldByHand, HeldTaskRenewal } from './held-task-renewal.ts'
 import { InboxScan } from './inbox-scan.ts'
 import { type KeepaliveMetrics, keepaliveMetrics } from './keepalive-metrics.ts'
+import { LeaseReporter, type LeaseReporterParts } from './lease-reporter.ts'
 import { OutboxScan } from './outbox-scan.ts'
 import { type ClientsOfSessions, Session, type SessionCounters } from './session.ts'
 import { lockoutTopic, refusalTopics, SharedBridgeConnection } from './shared-bridge-connection.ts'
@@ -37,6 +38,8 @@ export interface SessionManagerParts {
   /** Opens the bridge at an address; what it does is signed by the keyring. */
   open(url: string, keyring: Keyring): RemoteStore
   readonly inbox: InboxPort
+  /** Who has which message of the inbox in hand. Left out: nobody keeps that. */
+  readonly leases?: LeaseReporterParts['leases']
   readonly outbox: OutboxPort
   readonly credentials: CredentialsPort
   /** The tasks that agents hold by hand. Left out: none are. */
@@ -88,6 +91,7 @@ export class SessionManager implements AsyncDisposable {
   readonly #held: HeldTaskRenewal | null
   /** Sessions and connections that were closed and still finish a request. */
   readonly #closing = new Set<Promise<void>>()
+  readonly #leases: LeaseReporter | null
 
   constructor(config: SessionManagerConfig, parts: SessionManagerParts) {
     this.#config = config
@@ -97,6 +101,7 @@ export class SessionManager implements AsyncDisposable {
     this.#troubles = new TroubleLog({ log, health })
     this.#inbox = new InboxScan({ inbox, clock, trackedBy: (id, guess) => this.#trackedBy(id, guess) })
     this.#outbox = new OutboxScan(outbox, clock)
+    this.#leases = parts.leases === undefined ? null : this.#reportLeases(parts.leases)
     health.metrics.gauge('s2_keepalive_outbox', 'Items that wait in the outbox.', () => this.#outbox.size)
     health.metrics.gauge('s2_keepalive_sessions', 'Sessions in force.', () => this.#sessions.size)
     this.#credentials = new ActiveCredentials({
@@ -147,7 +152,7 @@ export class SessionManager implements AsyncDisposable {
     this.#ending.abort()
     this.#watches.dispose()
     for (const session of [...this.#sessions.keys()]) this.#leave(session)
-    await Promise.all([this.#held?.done, ...Object.values(this.#loops).map(({ done }) => done)])
+    await Promise.all([this.#held?.done, this.#leases?.done, ...Object.values(this.#loops).map(({ done }) => done)])
     await Promise.all(this.#closing)
   }
 
@@ -183,6 +188,20 @@ export class SessionManager implements AsyncDisposable {
     const watch = held.hear?.(() => renewal.nudge())
     if (watch !== undefined) this.#watches.use(watch)
     return renewal
+  }
+
+  #reportLeases(leases: LeaseReporterParts['leases']): LeaseReporter {
+    const { clock, chance } = this.#parts
+    return new LeaseReporter({
+      clock,
+      chance,
+      signal: this.#receiving.signal,
+      leases,
+      storeOf: (session) => this.#storeOf(session),
+      onGivenUp: (session, ids) => this.#sessions.get(session)?.onGivenUp(ids),
+      onTrouble: (error) => this.#troubles.threw('message leases', error),
+      onWell: () => this.#troubles.over('message leases'),
+    })
   }
 
   /** The store that hears a session from this host; null while none does. */

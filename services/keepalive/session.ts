@@ -171,6 +171,11 @@ export class Session implements AsyncDisposable {
     await this.#tracker.forgetAcked(scanned)
   }
 
+  /** The bridge knows that these messages were given up, and they have left the inbox. */
+  onGivenUp(ids: readonly number[]): void {
+    this.#tracker.onGivenUp(ids)
+  }
+
   /** Takes the names of its items in the outbox, in order. */
   enqueue(names: readonly string[]): void {
     this.#outbox.enqueue(names)

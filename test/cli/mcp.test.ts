@@ -166,16 +166,21 @@ test('mail is read, acked by the next check, and given again to a client that co
   for (const id of await inbox.list('new')) await inbox.ack([id])
   await ground.as([boss]).send(boss.session, 'k1', { text: 'first', files: ['a.md'] })
   await until('it comes', async () => (await inbox.list('new')).length === 1)
-  const read = await client.call('check_messages')
-  assert.deepEqual(
-    [read.said.messages.length, read.said.messages[0].message, read.said.messages[0].again],
-    [1, 'first', undefined],
-  )
+  {
+    await using first = new McpClient({ S2_STATE: state })
+    await first.begin()
+    const read = await first.call('check_messages')
+    assert.deepEqual(
+      [read.said.messages.length, read.said.messages[0].message, read.said.messages[0].again],
+      [1, 'first', undefined],
+    )
+    assert.deepEqual((await client.call('check_messages')).said.messages, [], 'the first one has it in hand')
+  }
   {
     await using second = new McpClient({ S2_STATE: state })
     await second.begin()
     const { said } = await second.call('check_messages')
-    assert.deepEqual([said.messages[0].message, said.messages[0].again], ['first', true])
+    assert.deepEqual([said.messages[0].message, said.messages[0].again], ['first', 2])
     const id = said.messages[0].id
     assert.deepEqual((await second.call('ack_messages', { ids: [id, 99_999] })).said, {
       acked: [id],

@@ -13,6 +13,7 @@ export class MemoryInbox implements InboxPort {
   readonly folders: Record<InboxFolder, Map<number, StoredMessage>> = {
     new: new Map(),
     cur: new Map(),
+    dead: new Map(),
     done: new Map(),
   }
   readonly #acked = new Set<number>()

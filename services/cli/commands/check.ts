@@ -1,12 +1,15 @@
 import type { Command } from 'commander'
 import type { CommandContext } from '#console/context.ts'
-import { stateFolder } from '#console/state-folder.ts'
+import { messageLease, stateFolder } from '#console/state-folder.ts'
 import { terseLog } from '#console/store-access.ts'
 import { ago, indented, oneLine } from '#console/terminal-text.ts'
 import type { StoredMessage } from '#fleet/message.ts'
+import { findCaller } from '#member/caller.ts'
 import { watchFolder } from '#runtime/folder-watch.ts'
 import { isKeepaliveThere } from '#runtime/program-presence.ts'
 import { Inbox } from '#spool/inbox.ts'
+import { type HandedMessage, InboxLeases } from '#spool/inbox-leases.ts'
+import { type MessageTaker, SOMEBODY } from '#spool/message-taker.ts'
 import { count, duration } from '../option-parsers.ts'
 
 const EXAMPLES = `
@@ -15,12 +18,15 @@ Examples:
   s2 check --wait 5m       wait for a new message
   s2 check --peek          print new messages, and change nothing
   s2 check --again         print the messages again that are not acked yet
+  s2 check --ack           ack what was printed before and what is printed now, at once
 
-Messages are printed first and acked by the next check: an agent that dies after reading gets them again by --again.`
+Messages are printed first and acked by the next check. What nobody acks comes again, marked, when its reader is dead or
+S2_MESSAGE_LEASE is over; after five times it is a dead letter (\`s2 message dead\`).`
 
 interface Options {
   readonly peek?: true
   readonly again?: true
+  readonly ack?: true
   readonly limit: number
   readonly wait?: number
   readonly json?: true
@@ -30,6 +36,7 @@ export function define(command: Command, context: CommandContext): void {
   command
     .option('--peek', 'print new messages and leave them new')
     .option('--again', 'print the messages that were printed and are not acked yet')
+    .option('--ack', 'ack at once what is printed: there is no next check')
     .option('--limit <n>', 'at most so many messages', count, 50)
     .option('--wait <duration>', 'wait until there is a message, no longer than this', duration)
     .option('--json', 'print JSON, one message a line')
@@ -38,22 +45,45 @@ export function define(command: Command, context: CommandContext): void {
       const state = stateFolder(context)
       const inbox = new Inbox(state, (fault) => context.tell(`s2: ${fault}\n`))
       if (options.wait !== undefined) await untilNew(inbox, options.wait, context)
-      const messages = await take(inbox, options)
+      const messages = await take(context, inbox, options)
       // Without a keepalive an empty inbox does not mean that there is no mail.
       if (messages.length === 0 && options.again !== true && !(await isKeepaliveThere(state))) {
         context.tell(`s2: no s2-keepalive serves ${state}: no new mail arrives until one does\n`)
       }
       if (options.json === true) for (const message of messages) context.print(`${JSON.stringify(message)}\n`)
       else context.print(messages.length === 0 ? 'no new messages\n' : messages.map(written(context)).join('\n'))
+      if (options.ack === true) await ackPrinted(context, inbox, messages)
     })
 }
 
-async function take(inbox: Inbox, { peek, again, limit }: Options): Promise<StoredMessage[]> {
-  if (again === true) return await readAll(inbox, (await inbox.list('cur')).slice(0, limit))
+async function take(
+  context: CommandContext,
+  inbox: Inbox,
+  { peek, again, limit }: Options,
+): Promise<readonly HandedMessage[]> {
   if (peek === true) return await readAll(inbox, (await inbox.list('new')).slice(0, limit))
-  // A reader who asks for more has seen what was printed before: that counts as received.
-  await inbox.ack(await inbox.list('cur'))
-  return await inbox.take(limit)
+  const state = stateFolder(context)
+  const leases = new InboxLeases(state, {
+    inbox,
+    leaseMs: messageLease(context),
+    wall: () => context.clock.wall(),
+    onFault: (fault) => context.tell(`s2: ${fault}\n`),
+  })
+  if (again === true) return await leases.inHand(limit)
+  return await leases.take(await readerHere(state), limit)
+}
+
+/** The client that this command runs under; somebody where none is known. */
+async function readerHere(state: string): Promise<MessageTaker> {
+  const { by, process: its } = await findCaller(state, process.ppid, 'host', undefined)
+  return by === null ? SOMEBODY : { by: `${by.client}:${by.id}`, process: its }
+}
+
+/** Only what was printed counts as received: standard output may have gone away. */
+async function ackPrinted(context: CommandContext, inbox: Inbox, messages: readonly StoredMessage[]): Promise<void> {
+  if (messages.length === 0) return
+  if (await context.flush()) return void (await inbox.ack(messages.map(({ id }) => id)))
+  context.tell('s2: what is printed could not be written out, and is not acked: s2 check --again shows it\n')
 }
 
 async function readAll(inbox: Inbox, ids: readonly number[]): Promise<StoredMessage[]> {
@@ -84,11 +114,16 @@ async function untilNew(inbox: Inbox, waitMs: number, context: CommandContext): 
   }
 }
 
-function written(context: CommandContext): (message: StoredMessage) => string {
+function written(context: CommandContext): (message: HandedMessage) => string {
   const now = context.clock.wall()
-  return ({ id, from, sender, to, sentAt, action, files, text }) => {
+  return ({ id, from, sender, to, sentAt, action, files, text, again }) => {
     const about = action === null ? '' : ` · ${oneLine(action)}`
     const with_ = files.length === 0 ? '' : ` · files: ${files.map(oneLine).join(', ')}`
-    return `── ${id} · ${sender === undefined ? from : oneLine(sender)} → ${to} · ${ago(now - sentAt)} ago${about}${with_}\n${indented(text)}\n`
+    const before = again === undefined ? '' : ` · again, for the ${ordinal(again)} time`
+    return `── ${id} · ${sender === undefined ? from : oneLine(sender)} → ${to} · ${ago(now - sentAt)} ago${before}${about}${with_}\n${indented(text)}\n`
   }
+}
+
+function ordinal(count: number): string {
+  return count === 2 ? 'second' : count === 3 ? 'third' : `${count}th`
 }

@@ -20,3 +20,8 @@ export function commandEnv(context: CommandContext): CommandContext['env'] {
 export function stateFolder(context: CommandContext): string {
   return readSettings(commandEnv(context), ['S2_STATE', 'S2_STORE']).S2_STATE
 }
+
+/** How long a message stays with an agent that took it and does not ack it, milliseconds. */
+export function messageLease(context: CommandContext): number {
+  return readSettings(commandEnv(context), ['S2_MESSAGE_LEASE']).S2_MESSAGE_LEASE
+}

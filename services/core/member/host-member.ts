@@ -7,6 +7,7 @@ import { conversationOf, ORCHESTRATOR, partnerOf, type SessionId, type Side, sid
 import { ANY_ROLE, checkTask, type NewTask, type Task } from '#fleet/task.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import { isKeepaliveThere } from '#runtime/program-presence.ts'
+import type { MessageTaker } from '#spool/message-taker.ts'
 import { type NewOutboxItem, Outbox } from '#spool/outbox.ts'
 import type { Store } from '#store/store.ts'
 import type { CallingClient } from './caller.ts'
@@ -42,6 +43,10 @@ export interface HostMemberParts {
   caller(place: string | undefined): Promise<CallingClient>
   /** What the repository is called that the agent works in. Throws where it works in none. */
   repository(): Promise<readonly string[]>
+  /** Who reads mail here. */
+  taker(): Promise<MessageTaker>
+  /** How long a message stays with a reader that does not ack it, milliseconds. */
+  readonly messageLeaseMs: number
   onFault(fault: string): void
 }
 
@@ -62,7 +67,7 @@ export class HostMember implements Member {
   constructor(parts: HostMemberParts) {
     this.#parts = parts
     this.#sessions = new HostSessions(parts.state, parts.session)
-    this.#mail = new HostMail(parts.state, parts.onFault)
+    this.#mail = new HostMail({ ...parts, wall: () => parts.clock.wall() })
     this.#tasks = new HostTasks(parts)
     this.#outbox = new Outbox(parts.state)
   }

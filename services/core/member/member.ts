@@ -78,8 +78,8 @@ export interface CheckedMail {
 }
 
 export interface CheckedMessage extends StoredMessage {
-  /** Somebody took it before and did not ack it: it may have been read. */
-  readonly isAgain: boolean
+  /** The how-manieth time it is handed out, where somebody had it before and did not ack it: it may have been read. Null else. */
+  readonly again: number | null
 }
 
 export interface PartnerStatus {

@@ -260,6 +260,14 @@ export const SETTINGS = {
     example: '1s',
     parse: durationBetween(10, 5_000),
   },
+  S2_MESSAGE_LEASE: {
+    about:
+      'How long a message stays with an agent that took it from the inbox of its host and does not ack it; then it is handed out again.',
+    programs: ['keepalive', 's2'],
+    fallback: '15m',
+    example: '1h',
+    parse: durationBetween(10_000, 7 * 86_400_000),
+  },
   S2_LEASE: {
     about:
       'How long a task stays with an agent that does not renew it. Workers must not have a longer one than the watchdog.',

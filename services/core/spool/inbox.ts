@@ -10,9 +10,12 @@ import { diskError } from './plain-file.ts'
 import { codeOf } from './quarantine.ts'
 import { SpoolFolders } from './spool-folders.ts'
 
-/** `new`: come, nobody has it. `cur`: the agent has it in hand. `done`: acked, the bridge is to be told. */
-export type InboxFolder = 'new' | 'cur' | 'done'
-const FOLDERS = ['new', 'cur', 'done'] as const
+/**
+ * `new`: come, nobody has it. `cur`: the agent has it in hand. `dead`: handed out too often, the bridge is to be told. `done`:
+ * acked, the bridge is to be told.
+ */
+export type InboxFolder = 'new' | 'cur' | 'dead' | 'done'
+const FOLDERS = ['new', 'cur', 'dead', 'done'] as const
 const ALL_FOLDERS = [...FOLDERS, 'tmp'] as const
 type HeldFolders = Readonly<Record<(typeof ALL_FOLDERS)[number], OwnFolder>>
 
@@ -128,6 +131,7 @@ export class Inbox {
     return {
       new: holds.use(this.#folders.hold('new')),
       cur: holds.use(this.#folders.hold('cur')),
+      dead: holds.use(this.#folders.hold('dead')),
       done: holds.use(this.#folders.hold('done')),
       tmp: holds.use(this.#folders.hold('tmp')),
     }
@@ -188,6 +192,22 @@ export class Inbox {
   /** Hands one message to the agent; null where another took it first, or it is no message. */
   async takeOne(id: number): Promise<StoredMessage | null> {
     return (await this.#move(id, 'new', 'cur')) ? await this.#readOrSetAside('cur', id) : null
+  }
+
+  /** Takes a message out of somebody's hand, for others to take. Answers whether it was there. */
+  async handBack(id: number): Promise<boolean> {
+    return await this.#move(id, 'cur', 'new')
+  }
+
+  /** Hands a message out no more. Answers whether it was there. */
+  async giveUp(id: number): Promise<boolean> {
+    return (await this.#move(id, 'cur', 'dead')) || (await this.#move(id, 'new', 'dead'))
+  }
+
+  /** Lets go of messages that were given up. They are not remembered as acked: nobody received them. */
+  async letGo(ids: readonly number[]): Promise<void> {
+    using dead = this.#folders.holdIfThere('dead')
+    if (dead !== null) for (const id of ids) await this.#remove(dead, id)
   }
 
   /** Acks messages: they are received, and come again to nobody. Answers those that were here to be acked. */
@@ -369,12 +389,12 @@ export class Inbox {
     if (held !== null) await this.#folders.setAside(held, fileOf(id), 'is no file')
   }
 
-  async #remove(done: OwnFolder, id: number): Promise<void> {
+  async #remove(folder: OwnFolder, id: number): Promise<void> {
     try {
-      await done.unlink(fileOf(id))
+      await folder.unlink(fileOf(id))
     } catch (error) {
       const code = codeOf(error)
-      if (code === 'EISDIR' || code === 'EPERM') await this.#folders.setAside(done, fileOf(id), 'is a folder')
+      if (code === 'EISDIR' || code === 'EPERM') await this.#folders.setAside(folder, fileOf(id), 'is a folder')
       else if (code !== 'ENOENT') throw error
     }
   }
