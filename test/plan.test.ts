@@ -33,7 +33,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   // The clients that agents run in: their hooks, their sessions on this host, how they are woken.
   'core/agents': ['core/fleet', 'core/runtime', 'core/spool'],
   // What an agent can do as a member of the fleet, whichever door it comes through.
-  'core/member': ['core/agents', 'core/fleet', 'core/runtime', 'core/spool', 'core/store'],
+  'core/member': ['core/agents', 'core/fleet', 'core/git', 'core/runtime', 'core/spool', 'core/store'],
   // The Model Context Protocol: the door of agents to those verbs.
   'core/mcp': ['core/fleet', 'core/member', 'core/runtime'],
   deploy: [],

@@ -173,7 +173,7 @@ test('what is no checkout, and no kind, is refused with what to do', async () =>
   assert.match(nowhere.err, /is no checkout of a git repository/)
   const kindless = await run(['hooks', 'install'], { env: ENV })
   assert.equal(kindless.code, 64)
-  assert.match(kindless.err, /say --git/)
+  assert.match(kindless.err, /--git for a git repository/)
 })
 
 test('a program that is gone or breaks keeps nobody from committing', () => {

@@ -6,7 +6,7 @@ import { plain } from '#console/terminal-text.ts'
 import { agentsOf } from '#fleet/conversation.ts'
 import type { ReservationChoice } from '#fleet/reservation.ts'
 import { type SessionId, sideOf } from '#fleet/session-id.ts'
-import { globsHere, repositoryHere } from '../reservations/files-here.ts'
+import { globsHere, repositoryHere } from '#git/files-here.ts'
 import { keepList } from '../reservations/keep-list.ts'
 import { selfOf } from '../reservations/own-session.ts'
 
@@ -44,7 +44,7 @@ async function choiceOf(
   { repo }: ReleaseOptions,
 ): Promise<ReservationChoice> {
   if (typed.length === 0) return { repository: repo === undefined ? null : [repo], globs: null }
-  const here = await repositoryHere(context, repo)
+  const here = await repositoryHere(context.folder, context, repo)
   return { repository: here.repository, globs: globsHere(typed, here) }
 }
 

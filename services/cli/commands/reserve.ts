@@ -4,8 +4,8 @@ import { UsageError } from '#console/failure.ts'
 import { type ReachedFleet, reachFleet } from '#console/store-access.ts'
 import { plain } from '#console/terminal-text.ts'
 import { type NewReservation, reservationInWords } from '#fleet/reservation.ts'
+import { globsHere, repositoryHere } from '#git/files-here.ts'
 import { someTime } from '../option-parsers.ts'
-import { globsHere, repositoryHere } from '../reservations/files-here.ts'
 import { keepList } from '../reservations/keep-list.ts'
 import { selfOf } from '../reservations/own-session.ts'
 
@@ -47,7 +47,7 @@ export function define(command: Command, context: CommandContext): void {
 }
 
 async function reserve(context: CommandContext, typed: readonly string[], options: ReserveOptions): Promise<void> {
-  const here = await repositoryHere(context, options.repo)
+  const here = await repositoryHere(context.folder, context, options.repo)
   const globs = globsHere(typed, here)
   await using reached = await reachFleet(context)
   const self = await selfOf(reached, context, options.as)

@@ -1,6 +1,6 @@
 import type { CommandContext } from '#console/context.ts'
 import { EXIT, Exit } from '#console/failure.ts'
-import { stateFolder } from '#console/state-folder.ts'
+import { commandEnv, stateFolder } from '#console/state-folder.ts'
 import { ago, plain } from '#console/terminal-text.ts'
 import { literalPath, overlap, parseGlob } from '#fleet/path-glob.ts'
 import {
@@ -14,6 +14,7 @@ import {
 import { Checkout } from '#git/checkout.ts'
 import { repositoryNames } from '#git/repository-names.ts'
 import { LATE, waitAtMost } from '#runtime/bounded-wait.ts'
+import { readSettings } from '#runtime/read-settings.ts'
 import { readCredentials } from '#spool/credentials.ts'
 import { Outbox } from '#spool/outbox.ts'
 import { selfOf } from '../reservations/own-session.ts'
@@ -21,9 +22,8 @@ import { filesOfCommit, lastCommit, type MadeCommit, stagedFiles, stagedTree } f
 import { markChecked, takeMark } from './check-mark.ts'
 import { type Known, knownReservations, withFleet } from './known-reservations.ts'
 
-/** How long a commit waits for the whole check, and for the fleet within it, milliseconds. */
-const CHECK_MS = 1_600
-const FLEET_MS = 800
+/** How much longer the whole check may take than the wait for the fleet within it. */
+const CHECK_FACTOR = 2
 /** How many files a refusal names. */
 const NAMED_MAX = 10
 
@@ -39,8 +39,9 @@ interface Touched {
  */
 export async function checkBeforeCommit(context: CommandContext): Promise<void> {
   const checkout = await Checkout.at(context.folder, context)
-  const looking = Promise.all([knownReservations(context, FLEET_MS), repositoryNames(checkout), stagedFiles(checkout)])
-  const found = await waitAtMost(looking, CHECK_MS, context.clock)
+  const waitMs = commitWait(context)
+  const looking = Promise.all([knownReservations(context, waitMs), repositoryNames(checkout), stagedFiles(checkout)])
+  const found = await waitAtMost(looking, CHECK_FACTOR * waitMs, context.clock)
   const why = found === LATE ? 'it took too long' : decide(context, found)
   if (why !== null) tellUnknown(context, why)
   markChecked(checkout, await stagedTree(checkout), context.clock.wall())
@@ -65,16 +66,21 @@ export async function lookAfterCommit(context: CommandContext): Promise<void> {
   const checkout = await Checkout.at(context.folder, context)
   const made = await lastCommit(checkout)
   if (takeMark(checkout, made.tree, context.clock.wall())) return
+  const waitMs = commitWait(context)
   const looking = Promise.all([
-    knownReservations(context, FLEET_MS),
+    knownReservations(context, waitMs),
     repositoryNames(checkout),
     filesOfCommit(checkout, made),
   ])
-  const found = await waitAtMost(looking, CHECK_MS, context.clock)
+  const found = await waitAtMost(looking, CHECK_FACTOR * waitMs, context.clock)
   if (found === LATE || !('reservations' in found[0])) return // nothing is known that could be told
   const [known, repository, paths] = found
   const taken = touchedBy(paths, others(known, repository, context)).filter(({ by }) => by.mode === 'exclusive')
   if (taken.length > 0) await tellUnchecked(context, made, repository, taken)
+}
+
+function commitWait(context: CommandContext): number {
+  return readSettings(commandEnv(context), ['S2_COMMIT_WAIT']).S2_COMMIT_WAIT
 }
 
 /** Those that bind here: of this repository, of other agents, and not over. */
@@ -142,7 +148,7 @@ async function tellUnchecked(
     `s2: the commit ${commit.slice(0, 12)} was not checked before it was made, and changes files that another agent has\n`,
   )
   for (const each of whose) context.tell(`  ${plain(each)}\n`)
-  const answer = await withFleet(context, FLEET_MS, async (reached) => {
+  const answer = await withFleet(context, commitWait(context), async (reached) => {
     const { session } = await selfOf(reached, context)
     return await reached.store.noteUncheckedCommit(session, unchecked)
   })

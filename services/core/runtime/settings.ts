@@ -209,6 +209,14 @@ export const SETTINGS = {
     example: '7d',
     parse: durationBetween(60_000, 3650 * 86_400_000),
   },
+  S2_COMMIT_WAIT: {
+    about:
+      'How long a commit waits for the list of reserved files; then the list that was read last decides. The whole check takes twice as long at most.',
+    programs: ['s2'],
+    fallback: '800ms',
+    example: '2s',
+    parse: durationBetween(100, 60_000),
+  },
   S2_HOST: {
     about: 'What this host is called in beats. Two agents with one name here count as one machine.',
     programs: ['keepalive'],

@@ -1,10 +1,9 @@
 import { lstatSync } from 'node:fs'
 import { posix } from 'node:path'
-import type { CommandContext } from '#console/context.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { parseGlob, quotePath } from '#fleet/path-glob.ts'
-import { Checkout } from '#git/checkout.ts'
-import { repositoryNames } from '#git/repository-names.ts'
+import { Checkout, type CheckoutParts } from './checkout.ts'
+import { repositoryNames } from './repository-names.ts'
 
 /** The repository that a command is called in, or for. */
 export interface Here {
@@ -12,9 +11,9 @@ export interface Here {
   readonly checkout: Checkout | null
 }
 
-/** The names of the repository of this folder, after the one that is given. Throws `not_found` where there are none. */
-export async function repositoryHere(context: CommandContext, named?: string): Promise<Here> {
-  const checkout = await Checkout.at(context.folder, context).catch((error: unknown) => {
+/** The names of the repository of a folder, after the one that is given. Throws `not_found` where there are none. */
+export async function repositoryHere(folder: string, parts: CheckoutParts, named?: string): Promise<Here> {
+  const checkout = await Checkout.at(folder, parts).catch((error: unknown) => {
     if (error instanceof S2Error && error.code === 'not_found') return null
     throw error
   })
