@@ -1,5 +1,6 @@
 # The agent of a worker as a user apart from that of the services (AGENT_APART). A group joins the two in three folders: the agent
-# may write inbox and outbox, and read its credential. Everything else is closed to it.
+# may write inbox, outbox and what its client tells by hooks, and read its credential and what is known of its client. Everything else
+# is closed to it.
 # shellcheck shell=sh
 
 shared_group=s2-agent
@@ -30,8 +31,8 @@ as_worker() { # lines
 }
 is_shared() {
   is_member "$(worker_user)" && is_member "$AGENT_APART" &&
-    [ "$(cd "$(real "$(worker_folder)")" && stat -c '%U:%G %a' . inbox outbox credentials 2>/dev/null | tr '\n' ' ')" = \
-      "$(printf "$(worker_user):$shared_group %s " 710 2770 2770 2750)" ]
+    [ "$(cd "$(real "$(worker_folder)")" && stat -c '%U:%G %a' . inbox outbox held agents/events agents/told credentials agents 2>/dev/null | tr '\n' ' ')" = \
+      "$(printf "$(worker_user):$shared_group %s " 710 2770 2770 2770 2770 2770 2750 2750)" ]
 }
 
 # Settles who shares the folders, and changes nothing where it is so already.
@@ -49,11 +50,11 @@ lay_agent_apart() {
   usermod --append --groups "$shared_group" "$(worker_user)"
   # The set-group-ID bit hands the group on, and tells S2 that a folder is shared. The way in is opened last.
   # shellcheck disable=SC2016 # another shell reads it
-  as_worker 'umask 077; chmod 700 .; mkdir -p inbox outbox credentials
-    find inbox outbox credentials -user "$(id -un)" ! -type l -exec chgrp "$1" {} +
-    find inbox outbox -user "$(id -un)" -type d -exec chmod 2770 {} +
-    find inbox outbox credentials -user "$(id -un)" -type f -exec chmod 640 {} +
-    chmod 2750 credentials; chgrp "$1" .; chmod 710 .'
+  as_worker 'umask 077; chmod 700 .; mkdir -p inbox outbox held credentials agents/events agents/told
+    find inbox outbox held credentials agents -user "$(id -un)" ! -type l ! -name door.json -exec chgrp "$1" {} +
+    find inbox outbox held agents/events agents/told -user "$(id -un)" -type d -exec chmod 2770 {} +
+    find inbox outbox held credentials agents -user "$(id -un)" -type f ! -name door.json -exec chmod 640 {} +
+    chmod 2750 credentials agents; [ ! -d agents/sessions ] || chmod 2750 agents/sessions; chgrp "$1" .; chmod 710 .'
   usermod --append --groups "$shared_group" "$AGENT_APART"
   say "$AGENT_APART shares inbox and outbox of $(worker_folder) and reads its credential, from its next login on"
 }
@@ -62,9 +63,9 @@ lay_agent_apart() {
 take_agent_apart() {
   getent group "$shared_group" >/dev/null || return 0
   pause_services "$(worker_folder)"
-  as_worker 'chmod 700 .; chgrp "$(id -gn)" .'
-  (cd "$(real "$(worker_folder)")" && chown -R -P "$(worker_user):$(id -gn "$(worker_user)")" inbox outbox credentials)
-  as_worker 'find inbox outbox credentials -type d -exec chmod 0700 {} + -exec chmod g-s {} +; find inbox outbox credentials -type f -exec chmod 600 {} +'
+  as_worker 'chmod 700 .; chgrp "$(id -gn)" .; mkdir -p held agents'
+  (cd "$(real "$(worker_folder)")" && chown -R -P "$(worker_user):$(id -gn "$(worker_user)")" inbox outbox held credentials agents)
+  as_worker 'find inbox outbox held credentials agents -type d -exec chmod 0700 {} + -exec chmod g-s {} +; find inbox outbox held credentials agents -type f -exec chmod 600 {} +'
   groupdel "$shared_group"
   say "${was_apart:-the agent} has no part in $(worker_folder) any more; a session that is open keeps its groups, and finds the folder closed"
 }

@@ -7,6 +7,7 @@ import type { SessionId } from '#fleet/session-id.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { RetryLoop } from '#runtime/retry-loop.ts'
 import type { TroubleLog } from '#runtime/trouble-log.ts'
+import { codeOf } from '#spool/quarantine.ts'
 import { FolderChangeCheck } from './folder-change-check.ts'
 import { folderLoop } from './folder-loop.ts'
 
@@ -76,7 +77,7 @@ export class ClientSessions {
       chance,
       signal,
       look: () => this.#look(),
-      onTrouble: (error) => troubles.threw('clients', error),
+      onTrouble: (error) => troubles.met('clients', codeOf(error), (error as Error).message, error, 'light'),
       onWell: () => troubles.over('clients'),
     })
   }

@@ -41,7 +41,7 @@ class World implements AsyncDisposable {
       clock: this.clock,
       chance: () => 0.5,
       signal: this.#ending.signal,
-      troubles: { threw: (_: string, error: unknown) => assert.fail(error as Error), over: () => undefined } as never,
+      troubles: { met: (...told: unknown[]) => assert.fail(String(told)), over: () => undefined } as never,
       pollMs: 250,
       zone: 'UTC',
       namespace: 'pid:[1]',

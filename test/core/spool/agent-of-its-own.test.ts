@@ -21,6 +21,11 @@ function as(uid: number, lines: string): string {
     import { Inbox } from '${process.cwd()}/services/core/spool/inbox.ts'
     import { Outbox } from '${process.cwd()}/services/core/spool/outbox.ts'
     import { publishCredential, readCredentials } from '${process.cwd()}/services/core/spool/credentials.ts'
+    import { answerHook } from '${process.cwd()}/services/core/agents/answer-hook.ts'
+    import { publishClientSession, readClientSessions } from '${process.cwd()}/services/core/agents/client-sessions-folder.ts'
+    import { HookReports } from '${process.cwd()}/services/core/agents/hook-reports.ts'
+    import { HeldTasks } from '${process.cwd()}/services/core/spool/held-tasks.ts'
+    import { after as sessionAfter, report } from '${process.cwd()}/test/core/agents/reports.ts'
     import { SessionLocks } from '${process.cwd()}/services/core/spool/session-lock.ts'
     import { credential, letter, READER } from '${process.cwd()}/test/core/spool/sample.ts'
     process.umask(0o077)
@@ -40,6 +45,10 @@ function layFolders(): void {
     ['', 0o710],
     ['inbox', 0o2770],
     ['outbox', 0o2770],
+    ['held', 0o2770],
+    ['agents', 0o2750],
+    ['agents/events', 0o2770],
+    ['agents/told', 0o2770],
     ['credentials', 0o2750],
     ['run', 0o700],
     ['git', 0o700],
@@ -108,4 +117,33 @@ test('in a folder that is shared with nobody everything is its owner’s alone',
   for (const name of ['inbox', 'inbox/new', 'credentials'])
     assert.equal(statSync(join(state, name)).mode & 0o7777, 0o700)
   assert.equal(statSync(join(state, 'inbox', 'new', '1.json')).mode & 0o777, 0o600)
+})
+
+test('what its client tells by hooks reaches the services, who alone publish what is known of it', {
+  skip: process.getuid?.() !== 0,
+}, () => {
+  rmSync(state, { recursive: true })
+  layFolders()
+  as(
+    SERVICE,
+    'const reports = new HookReports(state); await reports.ensure(); await inbox.recover(); return await inbox.put(letter(1))',
+  )
+  const hook = `
+    const reports = new HookReports(state)
+    const stop = report({ hook_event_name: 'Stop' }, 1_750_000_000_000)
+    const { isBlocked } = await answerHook(state, stop.event, null, stop.at)
+    return [isBlocked, reports.put(stop, process.pid)]`
+  assert.equal(as(AGENT, hook), '[true,true]')
+  assert.equal(as(AGENT, hook), '[false,true]')
+  const held = `{ session: READER, task: 'task-7', epoch: 1, incarnation: 'x', by: null, process: null, place: null, takenAt: 1, work: 0, lost: null }`
+  assert.equal(as(AGENT, `await new HeldTasks(state).put(${held}); return 'kept'`), '"kept"')
+  const service = `
+    const taken = await new HookReports(state).take(10)
+    await publishClientSession(state, sessionAfter({ hook_event_name: 'Stop' }))
+    return [taken.map(({ event }) => event.kind), (await new HeldTasks(state).list()).length]`
+  assert.deepEqual(JSON.parse(as(SERVICE, service)), [['turn_ended', 'turn_ended'], 1])
+  const agent = `return [(await readClientSessions(state)).length,
+    await refused(() => publishClientSession(state, sessionAfter({ hook_event_name: 'Stop' }))),
+    await refused(() => writeFileSync(state + '/agents/door.json', ''))]`
+  assert.deepEqual(JSON.parse(as(AGENT, agent)), [1, 'unavailable', 'EACCES'])
 })
