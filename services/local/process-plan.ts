@@ -66,8 +66,12 @@ export function planPrograms(fleet: Fleet, around: PlanContext): ProgramPlan[] {
     folder: around.folder,
     stage,
   })
-  const wakes = (spec: AgentSpec, stage: number, source: FleetSettings): ProgramPlan[] =>
-    spec.wake === null ? [] : [plan(spec, 'fs-watcher', stage, { ...source, S2_WAKE: spec.wake })]
+  // Without a command an agent may still be woken, by its client.
+  const wakes = (spec: AgentSpec, stage: number, source: FleetSettings): ProgramPlan[] => {
+    const { S2_WAKE_BY: by = fleet.settings.S2_WAKE_BY } = spec.settings
+    if (spec.wake === null && by === undefined) return []
+    return [plan(spec, 'fs-watcher', stage, { ...source, ...(spec.wake === null ? {} : { S2_WAKE: spec.wake }) })]
+  }
   const host = (spec: AgentSpec, stage: number): ProgramPlan => plan(spec, 'keepalive', stage, { S2_HOST: spec.agent })
   const works = (worker: WorkerSpec): ProgramPlan[] =>
     worker.exec === null && worker.client === null

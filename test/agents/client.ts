@@ -1,8 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { quoted } from '../../services/core/console/shell-quote.ts'
 import { systemClock } from '../../services/core/runtime/clock.ts'
 import { descendantsOf, killAll, MARK, markedBy, processes } from '../../services/local/process-tree.ts'
 import { s2Command } from '../rehearse/stage.ts'
@@ -64,6 +65,14 @@ export abstract class ClientHome implements AsyncDisposable {
   /** Runs the client without a terminal. */
   start(args: readonly string[], cwd = this.project): ClientRun {
     return new ClientRun(this.command(args), { cwd, env: this.env })
+  }
+
+  /** Leaves a program in a folder that starts the client as this home's, whoever calls it. */
+  putInto(folder: string): void {
+    const [file] = this.command([])
+    const env = Object.entries(this.env).map(([name, value]) => quoted(`${name}=${value}`))
+    const script = `#!/bin/sh\nexec env -i ${env.join(' ')} ${quoted(file)} "$@"\n`
+    writeFileSync(join(folder, basename(file)), script, { mode: 0o755 })
   }
 
   /** Starts the client as people see it. */

@@ -1,10 +1,14 @@
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { ClientHome, type ClientRun, clientProgram, type HomeOptions } from './client.ts'
 import type { Terminal } from './tmux.ts'
 
 /** How its line for input looks while it waits for a prompt. */
 const PROMPT = /^\s*›/m
+
+interface HookList {
+  readonly data: readonly { readonly hooks: readonly { readonly key: string; readonly currentHash: string }[] }[]
+}
 
 /** A home in which Codex asks a made-up model and trusts its project. */
 export class CodexHome extends ClientHome {
@@ -24,10 +28,21 @@ export class CodexHome extends ClientHome {
 
   /** Starts it in a terminal, and waits until it takes input. */
   async sit(args: readonly string[] = []): Promise<Terminal> {
-    // Nobody is there to look at the hooks of a test and trust them.
-    const terminal = await this.open(['--dangerously-bypass-hook-trust', ...args])
+    const terminal = await this.open(args)
     await terminal.shows(PROMPT, 60_000)
     return terminal
+  }
+
+  /** Trusts the hooks that lie in it, as a person would who looked at them. */
+  async trustHooks(): Promise<void> {
+    const server = await this.serve()
+    const listed = (await server.ask('hooks/list', { cwds: [this.project] })) as unknown as HookList
+    const entries = listed.data.flatMap(({ hooks }) => hooks)
+    const lines = entries.map(
+      ({ key, currentHash }) => `[hooks.state.${JSON.stringify(key)}]\ntrusted_hash = "${currentHash}"\n`,
+    )
+    appendFileSync(this.config, `\n${lines.join('\n')}`)
+    await server.run.finish()
   }
 
   /** One turn and its end. */

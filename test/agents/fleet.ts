@@ -1,8 +1,10 @@
-import { readdirSync, readFileSync } from 'node:fs'
+import { randomUUID } from 'node:crypto'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ClientSession } from '../../services/core/agents/client-session.ts'
+import type { WorkedRung } from '../../services/core/agents/wake/wake-memory.ts'
 import type { ClientActivityState } from '../../services/core/fleet/client-activity.ts'
-import type { StoredMessage } from '../../services/core/fleet/message.ts'
+import type { Message, StoredMessage } from '../../services/core/fleet/message.ts'
 import type { SessionId } from '../../services/core/fleet/session-id.ts'
 import type { Task } from '../../services/core/fleet/task.ts'
 import type { AgentVerdict, ShownActivity } from '../../services/core/fleet/verdict.ts'
@@ -30,10 +32,11 @@ export class ClientFleet implements AsyncDisposable {
   static async raise(
     workers: readonly Partial<StageWorker>[],
     settings: Readonly<Record<string, string>> = {},
+    env: Readonly<Record<string, string>> = {},
   ): Promise<ClientFleet> {
     await using stack = new AsyncDisposableStack()
     const whole = workers.map((each) => ({ role: 'coding', exec: null, ...each }))
-    const stage = stack.use(new Stage({ settings, workers: whole }))
+    const stage = stack.use(new Stage({ settings, env, workers: whole }))
     const store = await stage.raise()
     const names = workers.map((_, index) => workerOf(index + 1))
     const verdicts = async () => await Promise.all(names.map((name) => verdictOf(store, name)))
@@ -71,6 +74,24 @@ export class ClientFleet implements AsyncDisposable {
   async assign(worker: number, id: string, description: string): Promise<void> {
     const conversations = await this.store.conversations()
     await deal({ store: this.store, conversations, dealt: [] }, worker, id, description)
+  }
+
+  /** Sends a message of the orchestrator to a worker. */
+  async tell(worker: number, text: string): Promise<Message> {
+    const [conversation] = this.session(worker).split('/')
+    return await this.store.send(`${conversation}/a` as SessionId, randomUUID(), { text })
+  }
+
+  /** The rungs of the ladder whose wake a worker's client has read, as its watcher remembers them. */
+  wokenBy(worker: number): readonly WorkedRung[] {
+    const path = join(this.stateOf(worker), 'watcher', 'inbox-wakes.json')
+    if (!existsSync(path)) return []
+    return Object.values((JSON.parse(readFileSync(path, 'utf8')) as { worked: Record<string, WorkedRung> }).worked)
+  }
+
+  /** The log of a program of a worker's host. */
+  logOf(worker: number, program: string): string {
+    return readFileSync(join(this.stage.state, 'logs', `${workerOf(worker)}-${program}.log`), 'utf8')
   }
 
   /** Waits until a task is so, and answers it. */

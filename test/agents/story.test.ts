@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
+import { wakesIn } from '../../services/core/fleet/wake-text.ts'
 import { until } from '../until.ts'
 import type { ClientHome } from './client.ts'
 import { diligent } from './diligent-model.ts'
@@ -17,7 +18,7 @@ describe('a task, from its assignment to the next', () => {
   let model: MadeUpModel
 
   before(async () => {
-    fleet = await ClientFleet.raise([{}, {}])
+    fleet = await ClientFleet.raise([{}, {}], { S2_WAKE_BY: 'inbox_socket,app_server,codex_queue,tmux' })
     model = await MadeUpModel.start()
   })
   after(async () => {
@@ -25,14 +26,14 @@ describe('a task, from its assignment to the next', () => {
     await fleet[Symbol.asyncDispose]()
   })
 
-  /** The tasks of one client: the first is there when it starts, the next comes while it works. */
+  /** The tasks of one client: the first is there when it starts, the next comes while it works, the last when it idles. */
   async function play(
     worker: number,
     key: string,
     work: (task: string, question: Question) => Answer,
     start: () => Promise<void>,
   ) {
-    const [first, next] = [`first-${worker}`, `next-${worker}`]
+    const [first, next, last] = [`first-${worker}`, `next-${worker}`, `last-${worker}`]
     await fleet.assign(worker, first, 'make the file')
     await until('the assignment is there', async () => (await fleet.unacked(worker)).length > 0)
     const onWorked = async (task: string): Promise<void> => {
@@ -40,10 +41,23 @@ describe('a task, from its assignment to the next', () => {
     }
     model.scripts.set(key, diligent({ work, onWorked }))
     await start()
-    for (const id of [first, next]) {
+    const isCompleted = async (id: string): Promise<void> => {
       const { holder, epoch } = await fleet.task(id, 'completed', ({ state }) => state === 'completed', 90_000)
       assert.deepEqual([holder, epoch], [fleet.session(worker), 1])
     }
+    await isCompleted(first)
+    await isCompleted(next)
+    await fleet.activity(worker, 'idle')
+    const asked = model.questions.length
+    await fleet.assign(worker, last, 'and one more')
+    await isCompleted(last)
+    const woken = model.questions.slice(asked).find((each) => each.key === key && wakesIn(each.newest).length > 0)
+    const [wake = ''] = wakesIn(woken?.newest ?? '')
+    assert.ok(
+      fleet.clientSessions(worker).some(({ wakesRead }) => wakesRead.includes(wake)),
+      `wake ${wake} was not told as read`,
+    )
+    await until('the watcher knows that it was read', () => fleet.wokenBy(worker).length > 0, 30_000)
     const tools = model.questions.findLast((each) => each.key === key)?.tools ?? []
     assert.ok(tools.includes('mcp__s2__take_task'), tools.join())
   }

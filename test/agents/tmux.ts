@@ -45,9 +45,14 @@ export class Terminal {
 
   /** Types a text, and presses Enter after a pause: a client takes what comes together for pasted. */
   async type(text: string): Promise<void> {
+    await this.write(text)
+    await this.press('Enter')
+  }
+
+  /** Types a text, and leaves it there. */
+  async write(text: string): Promise<void> {
     await this.#tmux('send-keys', '-l', '--', text)
     await this.shows(new RegExp(literally(text.slice(0, 40))), TYPED_MS)
-    await this.press('Enter')
   }
 
   /** Presses keys by tmux's names: `Enter`, `Escape`, `Down`, `C-c`. */

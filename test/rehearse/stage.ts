@@ -60,6 +60,8 @@ export interface ToldAlert {
 export interface StageFleet {
   readonly workers: readonly StageWorker[]
   readonly settings?: Readonly<Record<string, string>>
+  /** More of the environment of all its programs. */
+  readonly env?: Readonly<Record<string, string>>
   readonly fallback?: Readonly<Record<string, string>>
 }
 
@@ -218,7 +220,7 @@ export class Stage implements AsyncDisposable {
 
   #env(): NodeJS.ProcessEnv {
     const plain = Object.entries(process.env).filter(([name]) => !name.startsWith('S2_') && name !== 'FLEET_MEMBER')
-    return { ...Object.fromEntries(plain), S2_STATE: this.state }
+    return { ...Object.fromEntries(plain), ...this.#fleet.env, S2_STATE: this.state }
   }
 }
 

@@ -91,9 +91,13 @@ function nextActivity(before: ClientActivity, report: HookReport, zone: string):
   return ofItself(before, report, zone)
 }
 
-/** The request for a permission says more than the notification that follows it. */
+/**
+ * The request for a permission says more than the notification that follows it; that says more than the client's own file, which names
+ * only the kind of dialog.
+ */
 function asking(before: ClientActivity, { name, what }: HookEvent): ClientActivity {
-  if (before.state === 'waiting' && name === 'Notification' && before.what !== null) return before
+  const isKnown = before.what !== null && before.what !== 'permission prompt'
+  if (before.state === 'waiting' && name === 'Notification' && isKnown) return before
   return cleanClientActivity({ state: 'waiting', what, until: null })
 }
 

@@ -34,6 +34,11 @@ test('a dialog is waited at until it is answered, and says what it asks', () => 
   const reminded = { hook_event_name: 'Notification', notification_type: 'permission_prompt', message: 'it needs you' }
   assert.deepEqual(after(START, PROMPT, TOOL, ASKS, reminded).activity, asks.activity)
   assert.equal(after(START, PROMPT, reminded).activity.what, 'it needs you')
+  const byFile = {
+    ...after(START, PROMPT),
+    activity: { state: 'waiting', what: 'permission prompt', until: null } as const,
+  }
+  assert.equal(nextSession(byFile, report(reminded, 9_000), 'UTC').activity.what, 'it needs you')
   assert.equal(after(START, PROMPT, TOOL, ASKS, TOOL_ENDED).activity.state, 'working')
   assert.equal(after(START, PROMPT, TOOL, ASKS, { hook_event_name: 'PermissionDenied' }).activity.state, 'working')
   assert.equal(after(START, PROMPT, TOOL, ASKS, STOP).activity.state, 'idle')
