@@ -1,3 +1,4 @@
+import { createHash, timingSafeEqual } from 'node:crypto'
 import { S2Error } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import {
@@ -46,6 +47,20 @@ export class Authentication {
     return { session: claim.session, token, claim }
   }
 
+  /**
+   * The session of a bearer token, `<session>.<token>`: for clients that cannot sign, over loopback or TLS, without which a bridge
+   * does not listen. Throws `unauthenticated`, `rate_limited`.
+   */
+  async identifyBearer({ authorization }: HeaderFields, mayAsk: () => boolean): Promise<SessionId> {
+    const match = /^Bearer +([A-Za-z0-9_-]{1,64}\/[ab])\.([\x21-\x7e]{16,512})$/i.exec(String(authorization ?? ''))
+    if (match === null) throw withoutBearer()
+    const session = match[1] as SessionId
+    const given = digestOf(match[2] as string)
+    const known = await this.#tokensOf(session, mayAsk)
+    if (!known.some((token) => timingSafeEqual(digestOf(token), given))) throw unknownBearer()
+    return session
+  }
+
   /** Throws `expired`, with the time to sign by, when the caller signed at another time. */
   demandTimely({ claim }: Caller): void {
     this.#nonces.demandTimely(claim.created)
@@ -80,6 +95,22 @@ export class Authentication {
     if (!mayAsk()) throw tooManyUnknown()
     return await this.#tokens.fetch(session)
   }
+}
+
+function digestOf(token: string): Buffer {
+  return createHash('sha256').update(token).digest()
+}
+
+function withoutBearer(): S2Error {
+  return new S2Error('unauthenticated', 'the request has no bearer token of a session', {
+    next: 'send the header that `s2 mcp --headers` prints on the host of the session',
+  })
+}
+
+function unknownBearer(): S2Error {
+  return new S2Error('unauthenticated', 'the bearer token is not that of a live session', {
+    next: 'print the header anew, by `s2 mcp --headers` on the host of the session: tokens change when credentials are renewed',
+  })
 }
 
 function unsigned(): S2Error {

@@ -21,6 +21,7 @@ import type { Store } from '#store/store.ts'
 import { type AddressLimits, countedAddress } from './address-limits.ts'
 import { type Authentication, type Caller, tooManyUnknown } from './authentication.ts'
 import type { HostHeaderCheck } from './host-header-check.ts'
+import { MCP_PATH, McpDoor } from './mcp-door.ts'
 import { streamLines } from './ndjson-stream.ts'
 import { parseJson } from './parse-json.ts'
 import { notYours, onlyReads, type Permissions } from './permissions.ts'
@@ -89,10 +90,17 @@ interface Exchange {
 /** Translates requests into verbs of the store, and their results into responses. */
 export class HttpHandler {
   readonly #parts: HttpHandlerParts
+  readonly #mcp: McpDoor
   #writing = 0
 
   constructor(parts: HttpHandlerParts) {
     this.#parts = parts
+    this.#mcp = new McpDoor({
+      ...parts,
+      identify: (request) => this.#identifyBearer(request),
+      read: (exchange, session) => this.#read(exchange, session),
+      call: (name, input, session) => this.#callAs(name, input, session),
+    })
   }
 
   /** Answers requests that must be signed. */
@@ -122,6 +130,8 @@ export class HttpHandler {
     const url = request.url ?? ''
     const cut = url.indexOf('?')
     const path = cut < 0 ? url : url.slice(0, cut)
+    if (path === MCP_PATH && request.method !== 'POST') throw new MethodError(request.method)
+    if (path === MCP_PATH) return await this.#mcp.answer(request, response)
     const open = ROUTES.get(path)?.verb
     if (open?.who === 'public' && request.method === 'POST') return await this.#answerPublic(exchange, open)
     // Whoever asks proves who it is by the head: only then is a body read, or anything else spent.
@@ -185,6 +195,24 @@ export class HttpHandler {
     return await this.#write(verb, () => this.#parts.permissions.call(name as Shared, input, caller))
   }
 
+  async #identifyBearer(request: IncomingMessage): Promise<SessionId> {
+    const { authentication, addresses } = this.#parts
+    const address = countedAddress(request.socket.remoteAddress)
+    try {
+      return await authentication.identifyBearer(request.headers, () => addresses.mayBeUnknown(address))
+    } catch (error) {
+      if (error instanceof S2Error && error.code === 'unauthenticated' && !addresses.spendUnknown(address))
+        throw tooManyUnknown()
+      throw error
+    }
+  }
+
+  /** A verb for the session that a bearer token is of: checked as one that it signed. */
+  async #callAs<N extends VerbName>(name: N, input: Input<N>, session: SessionId): Promise<Output<N>> {
+    const verb: Verb = VERBS[name]
+    return (await this.#call(name, verb, check(verb.input, input), session)) as Output<N>
+  }
+
   async #answerAdmin(exchange: Exchange): Promise<void> {
     const { request, response } = exchange
     const { store, onChange } = this.#parts
@@ -203,7 +231,7 @@ export class HttpHandler {
     this.#reply(exchange, output)
   }
 
-  #read({ request, response }: Exchange, sender: Sender): Promise<Buffer> {
+  #read({ request, response }: Pick<Exchange, 'request' | 'response'>, sender: Sender): Promise<Buffer> {
     if (request.headers['content-type']?.split(';', 1)[0]?.trim().toLowerCase() !== 'application/json') {
       throw new S2Error('invalid', 'the content type of the body is not application/json', {
         next: 'send content-type: application/json',
@@ -345,7 +373,8 @@ function preflight(response: ServerResponse): void {
   response
     .writeHead(204, {
       'access-control-allow-methods': 'POST',
-      'access-control-allow-headers': 'content-type, content-digest, signature, signature-input, x-request-id',
+      'access-control-allow-headers':
+        'authorization, content-type, content-digest, mcp-protocol-version, signature, signature-input, x-request-id',
       'access-control-max-age': '600',
     })
     .end()

@@ -1,5 +1,10 @@
 import type { Command } from 'commander'
 import type { CommandContext } from '#console/context.ts'
+import { stateFolder } from '#console/state-folder.ts'
+import { conversationOf, type SessionId, sideOf } from '#fleet/session-id.ts'
+import { HostSessions } from '#member/host-sessions.ts'
+import { ANY_SPEAKER } from '#member/member.ts'
+import { session as readSession } from '../option-parsers.ts'
 import { serveMcp } from '../serve-mcp.ts'
 
 const EXAMPLES = `
@@ -7,11 +12,32 @@ Examples:
   claude mcp add -s user s2 -- s2 mcp       Claude Code has the tools in every folder
   codex mcp add s2 -- s2 mcp                and so has Codex
 
-It speaks the Model Context Protocol over its standard input and output, and ends with its input. docs/agents.md has the tools.`
+It speaks the Model Context Protocol over its standard input and output, and ends with its input. docs/agents.md has the tools.
+With --headers it prints what a client sends to /mcp of the bridge instead (Claude Code: "headersHelper"): it holds a secret.`
+
+interface Options {
+  readonly session?: SessionId
+  readonly headers?: true
+}
 
 export function define(command: Command, context: CommandContext): void {
   command
-    .option('--session <session>', 'the session that calls mean which name none, where this host has several')
+    .option(
+      '--session <session>',
+      'the session that calls mean which name none, where this host has several',
+      readSession,
+    )
+    .option('--headers', 'print the headers of a request to /mcp of the bridge, as JSON')
     .addHelpText('after', EXAMPLES)
-    .action(async (options: { session?: string }) => await serveMcp(context, options.session ?? null))
+    .action(async ({ session = null, headers }: { session?: SessionId | null } & Omit<Options, 'session'>) => {
+      if (headers === true) await printHeaders(context, session)
+      else await serveMcp(context, session)
+    })
+}
+
+async function printHeaders(context: CommandContext, session: SessionId | null): Promise<void> {
+  const said =
+    session === null ? ANY_SPEAKER : { conversation: conversationOf(session), side: sideOf(session), token: null }
+  const { session: own, token } = await new HostSessions(stateFolder(context), null).speaker(said)
+  context.print(`${JSON.stringify({ Authorization: `Bearer ${own}.${token}` })}\n`)
 }

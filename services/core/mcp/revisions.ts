@@ -12,7 +12,7 @@ export type Revision = (typeof REVISIONS)[number]
 export const REVISION_FIELD = 'io.modelcontextprotocol/protocolVersion'
 const CAPABILITIES_FIELD = 'io.modelcontextprotocol/clientCapabilities'
 
-function revisionNamed(text: unknown): Revision | null {
+export function revisionNamed(text: unknown): Revision | null {
   return REVISIONS.find((each) => each === text) ?? null
 }
 

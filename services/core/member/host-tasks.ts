@@ -11,6 +11,7 @@ import type { Store } from '#store/store.ts'
 import type { CallingClient } from './caller.ts'
 import { type OutboxWait, putAndWait, whyNotCarried } from './host-outbox.ts'
 import type { ReportedTask, SaidProgress, TakenTask } from './member.ts'
+import { progressLine } from './progress-line.ts'
 
 export interface HostTasksParts extends Omit<OutboxWait, 'patienceMs'> {
   readonly state: string
@@ -174,12 +175,6 @@ function isOf(held: HeldTask, { incarnation, process }: CallingClient): boolean 
 }
 
 const STOP = 'stop working on it; what you have done so far is best sent to the orchestrator as a message'
-
-/** The line that people read of a task. */
-function progressLine({ percent, note }: Pick<SaidProgress, 'percent' | 'note'>): string | null {
-  const parts = [percent === null ? null : `${percent}%`, note].filter((part) => part !== null && part !== '')
-  return parts.length === 0 ? null : parts.join(' · ')
-}
 
 function workedFor(session: SessionId): S2Error {
   return new S2Error('conflict', `\`s2 work\` runs on this host for ${session} and takes its tasks`, {

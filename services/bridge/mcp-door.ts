@@ -1,0 +1,126 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { SessionId } from '#fleet/session-id.ts'
+import { faultOf, isRecord, RPC, type RpcAnswer } from '#mcp/json-rpc.ts'
+import { McpServer } from '#mcp/mcp-server.ts'
+import { MODERN, type Revision, requestedRevision, revisionNamed } from '#mcp/revisions.ts'
+import { callTool, INSTRUCTIONS, SHOWN_TOOLS } from '#mcp/tools.ts'
+import { StoreMember } from '#member/store-member.ts'
+import type { Clock } from '#runtime/clock.ts'
+import { VERSION } from '#runtime/version.ts'
+import { parseJson } from './parse-json.ts'
+import { type RateLimit, rateLimited } from './rate-limit.ts'
+import { type CallAs, sessionStore } from './session-store.ts'
+
+/** Where clients of the Model Context Protocol speak to a bridge (Streamable HTTP, without sessions of its own). */
+export const MCP_PATH = '/mcp'
+/** What a client that names no revision is taken to speak, as the specification says. */
+const UNNAMED: Revision = '2025-03-26'
+
+export interface McpDoorParts {
+  readonly clock: Clock
+  readonly requests: RateLimit
+  readonly call: CallAs
+  /** Proves who asks by the head of a request. Throws `unauthenticated`. */
+  identify(request: IncomingMessage): Promise<SessionId>
+  read(
+    exchange: { readonly request: IncomingMessage; readonly response: ServerResponse },
+    session: SessionId,
+  ): Promise<Buffer>
+  onAnswer(): void
+}
+
+/**
+ * The tools of the fleet for clients that reach the bridge and no program of S2 beside them. Each POST is one message or batch,
+ * answered as JSON; nothing is kept between two, so that any bridge may answer the next.
+ */
+export class McpDoor {
+  readonly #parts: McpDoorParts
+
+  constructor(parts: McpDoorParts) {
+    this.#parts = parts
+  }
+
+  /** Answers a POST. Throws what keeps it from being read or answered. */
+  async answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const session = await this.#identify(request, response)
+    const body = await this.#parts.read({ request, response }, session)
+    const parsed = messageIn(body)
+    if (parsed === null)
+      return this.#reply(response, 400, faultOf(null, { code: RPC.parse, message: 'the body is no JSON' }))
+    const { message } = parsed
+    const waitS = this.#parts.requests.spend(session, Array.isArray(message) ? Math.max(1, message.length) : 1)
+    if (waitS > 0) throw rateLimited(waitS)
+    const named = request.headers['mcp-protocol-version']
+    const fault = headerFault(named, message)
+    if (fault !== null) return this.#reply(response, 400, fault)
+    const answer = await this.#serverFor(session, revisionNamed(named) ?? UNNAMED).answer(message)
+    if (answer === null) return void response.writeHead(202, { 'content-length': 0 }).end()
+    this.#reply(response, statusOf(answer, message), answer)
+  }
+
+  async #identify(request: IncomingMessage, response: ServerResponse): Promise<SessionId> {
+    try {
+      return await this.#parts.identify(request)
+    } catch (error) {
+      response.setHeader('www-authenticate', 'Bearer realm="s2"')
+      throw error
+    }
+  }
+
+  #serverFor(session: SessionId, revision: Revision): McpServer {
+    const { call, clock } = this.#parts
+    const member = new StoreMember({ session, store: sessionStore(session, call), clock })
+    return new McpServer(
+      {
+        version: VERSION,
+        instructions: INSTRUCTIONS,
+        tools: SHOWN_TOOLS,
+        call: (name, input) => callTool(async () => member, name, input),
+      },
+      revision,
+    )
+  }
+
+  #reply(response: ServerResponse, status: number, answer: object): void {
+    const body = JSON.stringify(answer)
+    response.writeHead(status, {
+      'content-type': 'application/json',
+      'content-length': Buffer.byteLength(body),
+      'cache-control': 'no-store',
+    })
+    response.end(body)
+    this.#parts.onAnswer()
+  }
+}
+
+function messageIn(body: Buffer): { readonly message: unknown } | null {
+  try {
+    return { message: parseJson(body) }
+  } catch {
+    return null
+  }
+}
+
+/** What is wrong with the revision that the header names; null where nothing is. */
+function headerFault(named: string | string[] | undefined, message: unknown): RpcAnswer | null {
+  const id = null
+  if (named === undefined) return null
+  const revision = revisionNamed(named)
+  if (revision === null)
+    return faultOf(id, { code: RPC.request, message: 'MCP-Protocol-Version names a revision that is not spoken' })
+  const asked = isRecord(message) && isRecord(message.params) ? requestedRevision(message.params) : null
+  if (asked !== null && asked.name !== named)
+    return faultOf(id, { code: RPC.headerMismatch, message: 'MCP-Protocol-Version and _meta name two revisions' })
+  if (revision === MODERN && asked === null && isRecord(message) && 'id' in message)
+    return faultOf(id, { code: RPC.params, message: 'a request of 2026-07-28 names its revision in _meta' })
+  return null
+}
+
+/** Since 2026-07-28 the status says what the protocol refused; before it was 200 for all answers. */
+function statusOf(answer: RpcAnswer | readonly RpcAnswer[], message: unknown): number {
+  const asked = isRecord(message) && isRecord(message.params) ? requestedRevision(message.params) : null
+  if (asked === null || Array.isArray(answer) || !('error' in answer)) return 200
+  const { code } = answer.error
+  if (code === RPC.method) return 404
+  return code === RPC.internal ? 500 : 400
+}

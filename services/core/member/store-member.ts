@@ -1,0 +1,239 @@
+import { randomBytes } from 'node:crypto'
+import { S2Error } from '#fleet/errors.ts'
+import { checkDraft, type Message, type MessageDraft } from '#fleet/message.ts'
+import type { Addressee, FleetAgent } from '#fleet/peer-messages.ts'
+import type { Reservation } from '#fleet/reservation.ts'
+import { conversationOf, partnerOf, type SessionId, sideOf } from '#fleet/session-id.ts'
+import { ANY_ROLE, type Report, type Task } from '#fleet/task.ts'
+import { checkHolder } from '#fleet/task-ownership.ts'
+import type { Clock } from '#runtime/clock.ts'
+import type { Store } from '#store/store.ts'
+import type {
+  CheckedMail,
+  Member,
+  OpenedChannel,
+  PartnerStatus,
+  ReleaseWish,
+  ReportedTask,
+  ReservationWish,
+  SaidProgress,
+  SentMessage,
+  Speaker,
+  TakenTask,
+  TaskWish,
+} from './member.ts'
+import { progressLine } from './progress-line.ts'
+
+/** The verbs of a store that a session may call; whoever makes one keeps them to what that session may see and do. */
+export type SessionStore = Pick<
+  Store,
+  | 'conversations'
+  | 'verdicts'
+  | 'send'
+  | 'post'
+  | 'listAgents'
+  | 'unacked'
+  | 'leaseMessages'
+  | 'messageStatus'
+  | 'mark'
+  | 'tasks'
+  | 'task'
+  | 'leaseTask'
+  | 'report'
+  | 'addTask'
+  | 'reserveFiles'
+  | 'releaseFiles'
+>
+
+export interface StoreMemberParts {
+  readonly session: SessionId
+  readonly store: SessionStore
+  readonly clock: Clock
+}
+
+/** What leases of messages and tasks are called by that are given through this door. */
+const TAKER = 'mcp'
+/** How long a message is in the hand of whoever read it, before it is handed out again. */
+const IN_HAND_MS = 300_000
+const UNACKED_MAX = 200
+
+/** A member of one session at the store itself: it keeps nothing between two calls. */
+export class StoreMember implements Member {
+  readonly #session: SessionId
+  readonly #store: SessionStore
+  readonly #clock: Clock
+
+  constructor({ session, store, clock }: StoreMemberParts) {
+    this.#session = session
+    this.#store = store
+    this.#clock = clock
+  }
+
+  async openConversation(): Promise<OpenedChannel> {
+    throw new S2Error('forbidden', 'conversations are opened on the host of the orchestrator', {
+      next: 'a person invites a worker there: s2 worker invite',
+    })
+  }
+
+  async sendToPartner(as: Speaker, draft: MessageDraft): Promise<SentMessage> {
+    this.#demand(as)
+    checkDraft(draft)
+    return this.#sent([await this.#store.send(this.#session, newKey(), draft)], partnerOf(this.#session))
+  }
+
+  async sendTo(as: Speaker, to: Addressee, draft: MessageDraft): Promise<SentMessage> {
+    this.#demand(as)
+    checkDraft(draft)
+    const sent = await this.#store.post(this.#session, to, newKey(), draft)
+    return this.#sent(sent, 'role' in to ? `the role ${to.role}` : to.agent)
+  }
+
+  async check(as: Speaker, limit: number): Promise<CheckedMail> {
+    this.#demand(as)
+    await this.#store.mark(this.#session, await this.#inHand(), 'acked')
+    const leased = await this.#store.leaseMessages(this.#session, TAKER, limit, IN_HAND_MS)
+    const messages = leased.map((message) => ({ ...message, isAgain: message.times > 1 }))
+    const waiting = leased.length < limit ? 0 : (await this.#queued()).length
+    return { messages, more: waiting, why: null }
+  }
+
+  async ack(as: Speaker, ids: readonly number[]): Promise<number[]> {
+    this.#demand(as)
+    const unacked = await this.#store.unacked(this.#session, 0, UNACKED_MAX)
+    const found = unacked.filter(({ id }) => ids.includes(id)).map(({ id }) => id)
+    if (found.length > 0) await this.#store.mark(this.#session, found, 'acked')
+    return found
+  }
+
+  async partner(as: Speaker): Promise<PartnerStatus> {
+    this.#demand(as)
+    const session = partnerOf(this.#session)
+    const found = (await this.#store.conversations()).find(({ id }) => id === conversationOf(session))
+    const agent = found?.agents[sideOf(session)] ?? session
+    const verdict = (await this.#store.verdicts()).verdicts.find((each) => each.agent === agent)
+    const role = found?.roles[sideOf(session)] ?? ''
+    return { session, agent, role, verdict: verdict?.verdict ?? null, why: verdict?.why ?? null }
+  }
+
+  async agents(as: Speaker): Promise<FleetAgent[]> {
+    this.#demand(as)
+    return await this.#store.listAgents()
+  }
+
+  async tasks(as: Speaker, { open, limit }: { readonly open: boolean; readonly limit: number }): Promise<Task[]> {
+    this.#demand(as)
+    const own = sideOf(this.#session) === 'b' ? { holder: this.#session } : {}
+    return await this.#store.tasks({ ...(open ? { open } : {}), ...own, limit, newest: true })
+  }
+
+  async take(as: Speaker, id: string | null): Promise<TakenTask | null> {
+    this.#demand(as)
+    checkHolder(this.#session)
+    const open = id === null ? [] : await this.#store.tasks({ open: true, holder: this.#session, limit: 1_000 })
+    const passing = open.map((task) => task.id).filter((each) => each !== id)
+    const task = await this.#store.leaseTask(this.#session, TAKER, passing)
+    if (task === null && id !== null)
+      throw new S2Error('conflict', `task ${id} is not yours to take now`, { next: 'list_tasks shows those that are' })
+    if (task === null) return null
+    return { task, renewal: 'nothing renews the lease but your reports: report_progress more often than once a minute' }
+  }
+
+  async progress(as: Speaker, id: string, said: SaidProgress): Promise<ReportedTask> {
+    this.#demand(as)
+    const { epoch, work } = await this.#store.task(id)
+    const checkpoint = said.checkpoint === null ? {} : { checkpoint: said.checkpoint }
+    const report = { task: id, epoch, state: 'in_progress', progress: progressLine(said), result: null } as const
+    return await this.#report({ ...report, ...checkpoint, work: work + 1 })
+  }
+
+  async end(as: Speaker, id: string, state: 'completed' | 'failed', words: string): Promise<ReportedTask> {
+    this.#demand(as)
+    const { epoch } = await this.#store.task(id)
+    const result = { exitCode: null, signal: null, tail: words }
+    return await this.#report({ task: id, epoch, state, progress: null, result })
+  }
+
+  async assign(as: Speaker, wish: TaskWish): Promise<Task> {
+    this.#demand(as)
+    const { description, role, priority, onDeadline, deadlineMs, to } = wish
+    return await this.#store.addTask({
+      ...{ description, priority, onDeadline, createdBy: this.#session },
+      id: wish.id ?? `t-${randomBytes(5).toString('hex')}`,
+      role: role === ANY_ROLE ? null : role,
+      holder: to === null ? null : await this.#holderNamed(to),
+      deadline: deadlineMs === null ? null : this.#clock.wall() + deadlineMs,
+    })
+  }
+
+  async reserve(as: Speaker, wish: ReservationWish): Promise<Reservation[]> {
+    this.#demand(as)
+    const { globs, mode, forMs, task, note } = wish
+    const epoch = task === null ? null : (await this.#store.task(task)).epoch
+    const repository = [demandRepository(wish.repository)]
+    return await this.#store.reserveFiles(this.#session, { globs, mode, forMs, task, note, repository, epoch })
+  }
+
+  async release(as: Speaker, { globs, repository }: ReleaseWish): Promise<Reservation[]> {
+    this.#demand(as)
+    const names = repository === null ? null : [repository]
+    return await this.#store.releaseFiles(this.#session, { globs, repository: names })
+  }
+
+  async notices(): Promise<string[]> {
+    return []
+  }
+
+  /** Whoever proved to be one session speaks for no other. */
+  #demand({ conversation, side, token }: Speaker): void {
+    const isOwn =
+      (conversation === null || conversation === conversationOf(this.#session)) &&
+      (side === null || side === sideOf(this.#session))
+    if (isOwn && token === null) return
+    throw new S2Error('forbidden', `this connection speaks for ${this.#session} alone`, {
+      next: 'leave conversation_id, session_id and token out',
+    })
+  }
+
+  #sent(messages: readonly Message[], to: string): SentMessage {
+    const id = messages.length === 1 ? (messages[0]?.id ?? null) : null
+    return { state: 'queued', from: this.#session, to, id, why: null }
+  }
+
+  async #report(report: Report): Promise<ReportedTask> {
+    await this.#store.report(this.#session, report)
+    return { task: report.task, epoch: report.epoch, session: this.#session, state: 'carried', why: null }
+  }
+
+  /** What was handed out by this door; what a host's inbox has is that host's to ack. */
+  async #inHand(): Promise<number[]> {
+    const leased = (await this.#store.unacked(this.#session, 0, UNACKED_MAX)).filter(
+      ({ delivery }) => delivery === 'leased',
+    )
+    const known = await Promise.all(leased.map(({ id }) => this.#store.messageStatus(id)))
+    return known.filter(({ leasedBy }) => leasedBy === TAKER).map(({ id }) => id)
+  }
+
+  async #queued(): Promise<readonly Message[]> {
+    const unacked = await this.#store.unacked(this.#session, 0, UNACKED_MAX)
+    return unacked.filter(({ delivery }) => delivery !== 'leased')
+  }
+
+  async #holderNamed(to: string): Promise<SessionId> {
+    const found = (await this.#store.conversations()).findLast(({ agents, id }) => agents.b === to || `${id}/b` === to)
+    if (found !== undefined) return `${found.id}/b` as SessionId
+    throw new S2Error('not_found', `no task was added: there is no agent ${JSON.stringify(to)}`, {
+      next: 'list_agents shows the agents',
+    })
+  }
+}
+
+function newKey(): string {
+  return `mcp-${randomBytes(12).toString('hex')}`
+}
+
+function demandRepository(named: string | null): string {
+  if (named !== null) return named
+  throw new S2Error('invalid', 'the repository is not known here', {
+    next: 'name it in `repository`, for example github.com/owner/name',
+  })
+}

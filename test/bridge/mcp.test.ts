@@ -1,0 +1,147 @@
+/** The bridge's `/mcp`: who may ask, what is answered, and that a session does what it may and nothing else. */
+import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, test } from 'node:test'
+import { publishCredential } from '#spool/credentials.ts'
+import { run } from '../cli/run-command.ts'
+import { Ground, type Seat } from './ground.ts'
+
+let ground: Ground
+let seat: Seat
+let boss: Seat
+before(async () => {
+  ground = await Ground.open()
+  const channel = await ground.channel()
+  seat = channel.b
+  boss = channel.a
+})
+after(async () => await ground?.[Symbol.asyncDispose]())
+
+interface Reply {
+  readonly status: number
+  readonly headers: Headers
+  // biome-ignore lint/suspicious/noExplicitAny: answers are looked into
+  readonly json: any
+}
+
+async function post(message: unknown, who: Seat | null = seat, headers: Record<string, string> = {}): Promise<Reply> {
+  const answer = await fetch(`${ground.bridge.url}/mcp`, {
+    method: 'POST',
+    headers: {
+      'content-type': 'application/json',
+      ...(who === null ? {} : { authorization: `Bearer ${who.session}.${who.token}` }),
+      ...headers,
+    },
+    body: typeof message === 'string' ? message : JSON.stringify(message),
+  })
+  const text = await answer.text()
+  return { status: answer.status, headers: answer.headers, json: text === '' ? null : JSON.parse(text) }
+}
+
+function request(method: string, params: object = {}, id: number | undefined = 1): object {
+  return { jsonrpc: '2.0', id, method, params }
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: answers are looked into
+async function call(name: string, input: object = {}, who: Seat = seat): Promise<any> {
+  const { json } = await post(request('tools/call', { name, arguments: input }), who)
+  return { isError: json.result.isError, ...JSON.parse(json.result.content[0].text) }
+}
+
+test('without the token of a session nobody gets in, and is told how', async () => {
+  const wrong = { ...seat, token: 'f'.repeat(64) }
+  for (const who of [null, wrong, { ...seat, session: boss.session }, { ...boss, token: seat.token }]) {
+    const { status, headers, json } = await post(request('ping'), who)
+    assert.deepEqual([status, headers.get('www-authenticate')], [401, 'Bearer realm="s2"'])
+    assert.match(json.next, /s2 mcp --headers/)
+  }
+})
+
+test('handshake, list and ping are answered as JSON, notifications by 202, GET and DELETE by 405', async () => {
+  const began = await post(request('initialize', { protocolVersion: '2025-06-18' }))
+  assert.deepEqual([began.status, began.json.result.protocolVersion], [200, '2025-06-18'])
+  assert.equal(began.headers.get('mcp-session-id'), null)
+  const list = await post(request('tools/list'), seat, { 'mcp-protocol-version': '2025-06-18' })
+  assert.ok(list.json.result.tools.length >= 15)
+  const noted = await post({ jsonrpc: '2.0', method: 'notifications/initialized' })
+  assert.deepEqual([noted.status, noted.json], [202, null])
+  for (const method of ['GET', 'DELETE', 'PUT']) {
+    const { status, headers } = await fetch(`${ground.bridge.url}/mcp`, { method })
+    assert.deepEqual([status, headers.get('allow')], [405, 'POST'], method)
+  }
+  assert.equal((await post([request('ping'), request('ping', {}, 2)])).json.length, 2, 'no header is 2025-03-26')
+})
+
+test('the revision of the header and of the message must be one that is spoken', async () => {
+  const _meta = {
+    'io.modelcontextprotocol/protocolVersion': '2026-07-28',
+    'io.modelcontextprotocol/clientCapabilities': {},
+  }
+  const modern = { 'mcp-protocol-version': '2026-07-28' }
+  const found = await post(request('server/discover', { _meta }), seat, modern)
+  assert.equal(found.json.result.resultType, 'complete')
+  const codeOf = ({ status, json }: Reply): unknown[] => [status, json.error.code]
+  assert.deepEqual(codeOf(await post(request('ping'), seat, { 'mcp-protocol-version': '1999-01-01' })), [400, -32600])
+  assert.deepEqual(codeOf(await post(request('ping'), seat, modern)), [400, -32602])
+  const other = { 'mcp-protocol-version': '2025-11-25' }
+  assert.deepEqual(codeOf(await post(request('ping', { _meta }), seat, other)), [400, -32020])
+  assert.deepEqual(codeOf(await post(request('no/such', { _meta }), seat, modern)), [404, -32601])
+  assert.deepEqual(codeOf(await post('{"half', seat)), [400, -32700])
+})
+
+test('Host, Origin, size and form are checked as for every request', async () => {
+  assert.equal((await post(request('ping'), seat, { origin: 'https://evil.example' })).status, 403)
+  assert.equal((await post('x'.repeat(600_000))).status, 413)
+  assert.equal((await post(request('ping'), seat, { 'content-type': 'text/plain' })).status, 400)
+})
+
+test('a session takes, reports on and completes its task, and reads its mail once', async () => {
+  const rest = { priority: 'P2', role: null, deadline: null, createdBy: boss.session } as const
+  await ground.store.addTask({ id: 't-1', description: 'do it', holder: seat.session, ...rest })
+  assert.equal((await call('take_task')).task.description, 'do it')
+  await call('report_progress', { task_id: 't-1', percent: 10, checkpoint: 'begun' })
+  assert.equal((await ground.store.task('t-1')).checkpoint, 'begun')
+  assert.equal((await call('complete_task', { task_id: 't-1', result: 'done' })).state, 'carried')
+  assert.equal((await ground.store.task('t-1')).state, 'completed')
+
+  assert.ok((await call('check_messages')).messages.length >= 1, 'the assignment')
+  await ground.store.send(boss.session, 'k', { text: 'hello' })
+  assert.deepEqual(
+    (await call('check_messages')).messages.map(({ message }: { message: string }) => message),
+    ['hello'],
+  )
+  assert.deepEqual((await call('check_messages')).messages, [])
+  assert.deepEqual(await ground.store.unacked(seat.session, 0, 10), [], 'the next check acked it')
+  assert.equal((await call('send_to_partner', { message: 'hi' })).state, 'queued')
+})
+
+test('a session has its own rights and no others', async () => {
+  const other = await ground.channel()
+  const rest = { priority: 'P2', role: null, deadline: null, createdBy: other.a.session } as const
+  await ground.store.addTask({ id: 'foreign', description: 'x', holder: other.b.session, ...rest })
+  assert.equal((await call('complete_task', { task_id: 'foreign' })).error.code, 'not_found')
+  assert.equal((await call('assign_task', { description: 'x' })).error.code, 'forbidden')
+  assert.equal((await call('create_conversation', { my_role: 'a', partner_role: 'b' })).error.code, 'forbidden')
+  const [conversation_id] = other.b.session.split('/')
+  assert.equal((await call('check_messages', { conversation_id, session_id: 'b' })).error.code, 'forbidden')
+  const given = await call('assign_task', { description: 'y', role: 'any', task_id: 't-2' }, boss)
+  assert.deepEqual([given.task.task_id, given.task.state], ['t-2', 'pending'])
+})
+
+test('`s2 mcp --headers` prints what gets a client in', async () => {
+  const state = mkdtempSync(join(tmpdir(), 's2-headers-'))
+  try {
+    await publishCredential(state, {
+      ...{ session: seat.session, agent: 's2-worker-1', role: 'tests', token: seat.token },
+      ...{ bridgeUrl: ground.bridge.url, createdAt: Date.now(), expiresAt: Date.now() + 3_600_000 },
+    })
+    const { code, out, err } = await run(['mcp', '--headers'], { env: { S2_STATE: state } })
+    assert.equal(code, 0, err)
+    const { Authorization } = JSON.parse(out)
+    assert.equal((await post(request('ping'), null, { authorization: Authorization })).status, 200)
+  } finally {
+    rmSync(state, { recursive: true })
+  }
+})
