@@ -92,7 +92,7 @@ export class StoreMember implements Member {
     this.#demand(as)
     await this.#store.mark(this.#session, await this.#inHand(), 'acked')
     const leased = await this.#store.leaseMessages(this.#session, TAKER, limit, IN_HAND_MS)
-    const messages = leased.map((message) => ({ ...message, isAgain: message.times > 1 }))
+    const messages = leased.map(({ times, ...message }) => ({ ...message, again: times > 1 ? times : null }))
     const waiting = leased.length < limit ? 0 : (await this.#queued()).length
     return { messages, more: waiting, why: null }
   }
