@@ -1,7 +1,7 @@
 import { textHead } from './cut-text.ts'
 import { S2Error } from './errors.ts'
-import { overlap, type PathGlob, parseGlob } from './path-glob.ts'
-import { redactedHead } from './redact.ts'
+import { GLOB_MAX, overlap, type PathGlob, parseGlob } from './path-glob.ts'
+import { redact, redactedHead } from './redact.ts'
 import type { SessionId } from './session-id.ts'
 import { isOpen, type Task } from './task.ts'
 
@@ -79,6 +79,12 @@ export function cleanReservation(wanted: NewReservation): NewReservation & { rea
   if (!(forMs >= RESERVED_LEAST_MS && forMs <= RESERVED_MOST_MS)) {
     throw new S2Error('invalid', 'files are reserved for a second at least and for seven days at most', {
       next: 'name a time such as 2h; asking again makes it longer',
+    })
+  }
+  const secret = globs.find((glob) => redact(glob) !== glob)
+  if (secret !== undefined) {
+    throw new S2Error('invalid', `what looks like a secret is no glob: ${redact(secret.slice(0, GLOB_MAX))}`, {
+      next: 'name the folder that holds the file',
     })
   }
   if ((task === null) !== (epoch === null))

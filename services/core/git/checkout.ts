@@ -4,8 +4,17 @@ import type { Clock } from '#runtime/clock.ts'
 import type { Env } from '#runtime/read-settings.ts'
 import { type Ending, hasSucceeded, howItEnded, runCommand } from '#runtime/run-command.ts'
 
-/** Git as it runs in a checkout of somebody else: with the settings of its owner, without prompts, watchers or index refreshes. */
-const ENV = { LC_ALL: 'C', GIT_OPTIONAL_LOCKS: '0', GIT_TERMINAL_PROMPT: '0' } as const
+/**
+ * Git as it runs in a checkout of somebody else: with the settings of its owner, but without prompts, watchers, index refreshes and
+ * fetches. A repository that strangers made could have each of these run a command.
+ */
+const ENV = {
+  LC_ALL: 'C',
+  GIT_OPTIONAL_LOCKS: '0',
+  GIT_TERMINAL_PROMPT: '0',
+  GIT_NO_LAZY_FETCH: '1',
+  GIT_ALLOW_PROTOCOL: 'none',
+} as const
 const SETTINGS = ['-c', 'core.fsmonitor=false', '-c', 'core.quotePath=false'] as const
 const GIT_MS = 10_000
 const ANSWER_MAX = 64 * 1024 * 1024

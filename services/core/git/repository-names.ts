@@ -16,7 +16,7 @@ export async function repositoryNames(checkout: Checkout): Promise<string[]> {
     rootsOf(checkout),
   ])
   const urls = remotes
-    .map((line) => /^(\S+)\t(.*) \(fetch\)$/.exec(line))
+    .map((line) => /^(\S+)\t(.*) \(fetch\)(?: \[.*\])?$/.exec(line))
     .flatMap((found) => (found === null ? [] : [{ remote: found[1], url: found[2] ?? '' }]))
     .sort((one, other) => Number(other.remote === 'origin') - Number(one.remote === 'origin'))
   const own = [...(named === null ? [] : [named]), ...urls.map(({ url }) => nameOfRemote(url, checkout.top))]

@@ -1,7 +1,7 @@
 import type { AuditedAct } from '#fleet/audit.ts'
 import { S2Error } from '#fleet/errors.ts'
-import type { MessageDraft } from '#fleet/message.ts'
-import { literalPath } from '#fleet/path-glob.ts'
+import { cleanDraft, type MessageDraft } from '#fleet/message.ts'
+import { literalPath, parseGlob } from '#fleet/path-glob.ts'
 import {
   cleanCommit,
   cleanRepository,
@@ -92,9 +92,10 @@ export class ReservationRegistry {
     by: SessionId | 'admin' = 'admin',
   ): Reservation[] {
     const names = repository === null ? null : cleanRepository(repository)
+    const meant = globs?.map((glob) => parseGlob(glob).text)
     const [own] = this.#ownAndOthers(holder)
     const released = own.filter(
-      (each) => (names === null || isSameRepository(names, each.repository)) && (globs?.includes(each.glob) ?? true),
+      (each) => (names === null || isSameRepository(names, each.repository)) && (meant?.includes(each.glob) ?? true),
     )
     const named = released.map((each) => this.#named(each))
     for (const each of released) this.#parts.rows.remove(each)
@@ -217,10 +218,14 @@ export class ReservationRegistry {
   #tellReleased(holder: SessionId, released: readonly KeptReservation[]): void {
     const globs = released.slice(0, 5).map(({ glob }) => JSON.stringify(glob))
     const text = `Files that you had reserved were released by another: ${globs.join(', ')}${released.length > 5 ? ' and more' : ''}. Reserve them again before you go on with them.`
-    this.#parts.tell(holder, `released-${released[0]?.since}-${this.#parts.clock.wall()}`, {
+    this.#tell(holder, `released-${released[0]?.since}-${this.#parts.clock.wall()}`, {
       text,
       action: 'files_released',
     })
+  }
+
+  #tell(to: SessionId, key: string, draft: MessageDraft): boolean {
+    return this.#parts.tell(to, key, cleanDraft(draft))
   }
 
   #tellUnchecked(by: SessionId, commit: UncheckedCommit, found: readonly KeptReservation[]): void {
@@ -229,7 +234,7 @@ export class ReservationRegistry {
     const holders = [...new Set(found.map(({ holder }) => holder))]
     const lead = sideOf(by) === 'b' ? [partnerOf(by)] : []
     const told = [...new Set([...holders, ...lead])].filter((to) =>
-      this.#parts.tell(to, `unchecked-commit-${commit.commit}`, draft),
+      this.#tell(to, `unchecked-commit-${commit.commit}`, draft),
     )
     if (told.length === 0) return
     const { repository, paths } = commit

@@ -154,6 +154,7 @@ function proveHolding(prove: ProveReservations): void {
   prove('what nobody could keep or understand is refused', async (fleet) => {
     const { b } = await fleet.channel()
     for (const globs of [[], ['/etc'], ['../x'], ['a[b]']]) await refusalOf('invalid', reserve(b, globs))
+    await refusalOf('invalid', reserve(b, [`keys/${'0123456789abcdef'.repeat(4)}`]))
     await refusalOf('invalid', reserve(b, ['a'], { forMs: 0 }))
     await refusalOf('invalid', reserve(b, ['a'], { forMs: 30 * 24 * HOUR_MS }))
     await refusalOf('invalid', reserve(b, ['a'], { repository: [] }))
@@ -214,7 +215,7 @@ function proveEnding(prove: ProveReservations): void {
     await reserve(b, ['src/'])
     await reserve(b, ['docs/'], { forMs: 60_000 })
     fleet.clock.pass(120_000)
-    await b.store.releaseFiles(b.session, { repository: REPOSITORY, globs: ['src/**'] })
+    await b.store.releaseFiles(b.session, { repository: REPOSITORY, globs: ['./src/'] })
     await fleet.store.prune(HOUR_MS)
     const acts = (await fleet.store.audit(0, 1_000)).filter(({ action }) => /file|reserv/.test(action))
     assert.deepEqual(
