@@ -59,6 +59,6 @@ async function takeTaskMessage(
   if (content === null) return false
   await inbox.ack([id])
   if (content.is === 'assigned') news.assigned.push(content.task)
-  else news.revoked.push({ task: content.task, reason: content.reason })
+  else news.revoked.push({ task: content.task, epoch: content.epoch, reason: content.reason })
   return true
 }

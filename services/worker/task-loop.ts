@@ -3,6 +3,7 @@ import { isPassing, S2Error } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import { isSpokenFor } from '#fleet/speakers.ts'
 import { type Report, TAIL_MAX, type Task } from '#fleet/task.ts'
+import { isMeantFor, type StopOrder } from '#fleet/task-messages.ts'
 import { mayBeNamed } from '#fleet/task-names.ts'
 import { type BackoffLimits, Pauses } from '#runtime/backoff.ts'
 import { LATE, waitAtMost, waitUnlessAborted } from '#runtime/bounded-wait.ts'
@@ -44,10 +45,10 @@ export interface Reports {
   waiting(sessions: readonly SessionId[]): Promise<number>
 }
 
-/** What messages say of tasks: which are assigned, and which are revoked, for what reason; each by its id, or by its giver's name for it. */
+/** What messages say of tasks: which are assigned, and which are to stop; each by its id, or by its giver's name for it. */
 export interface TaskNews {
   readonly assigned: readonly string[]
-  readonly revoked: readonly { readonly task: string; readonly reason: string }[]
+  readonly revoked: readonly Omit<StopOrder, 'is'>[]
 }
 
 /** The messages about tasks in the inbox. */
@@ -381,8 +382,9 @@ export class TaskLoop {
     const sessions = (await this.#parts.sessions()).map(({ session }) => session)
     const { assigned, revoked } = await this.#parts.taskMessages.take(sessions)
     const current = this.#current
-    for (const { task, reason } of revoked)
-      if (current !== null && mayBeNamed(current.task, task)) current.revoke(reason)
+    for (const order of revoked)
+      if (current !== null && mayBeNamed(current.task, order.task) && isMeantFor(order, current.epoch))
+        current.revoke(order.reason)
     return assigned.length > 0
   }
 }

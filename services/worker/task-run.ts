@@ -85,6 +85,10 @@ export class TaskRun implements AsyncDisposable {
     return this.#leased.task.id
   }
 
+  get epoch(): number {
+    return this.#leased.task.epoch
+  }
+
   /** A message says that the task is another agent's now, or nobody's: the store is asked at once. */
   revoke(reason: string): void {
     this.#revoked = reason

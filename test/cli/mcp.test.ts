@@ -190,6 +190,34 @@ test('mail is read, acked by the next check, and given again to a client that co
   assert.deepEqual((await client.call('check_messages')).said.messages, [])
 })
 
+test('a stop order for an earlier life of a task does not reach who took it since', async () => {
+  await add('t-stop')
+  const one = await client.call('take_task', { task_id: 't-stop' })
+  assert.equal(one.said.task.epoch, 1)
+  await ground.store.move({ task: 't-stop', epoch: 1, to: null, reason: 'by_hand' })
+  await ground.store.move({ task: 't-stop', epoch: 2, to: seat.session, reason: 'by_hand' })
+  await until('it comes', async () => (await new HeldTasks(state).list()).every(({ lost }) => lost !== null))
+  const two = await client.call('take_task', { task_id: 't-stop' })
+  assert.equal(two.said.task.epoch, 3)
+  const inbox = new Inbox(state)
+  const isOrder = (text: string | undefined): boolean => text?.includes('"task_revoked"') === true
+  await until('it comes', async () => {
+    const ids = await inbox.list('new')
+    const texts = await Promise.all(ids.map(async (id) => (await inbox.read(id))?.text))
+    return texts.some(isOrder)
+  })
+  const { said } = await client.call('check_messages', { limit: 50 })
+  assert.deepEqual(said.messages.map(({ message }: { message: string }) => message).filter(isOrder), [])
+  await ground.store.cancelTask('t-stop')
+  let shown: string[] = []
+  await until('it comes', async () => {
+    const again = await client.call('check_messages', { limit: 50 })
+    shown = [...shown, ...again.said.messages.map(({ message }: { message: string }) => message).filter(isOrder)]
+    return shown.length > 0
+  })
+  assert.equal(JSON.parse(shown[0] ?? '').epoch, 3, 'an order for itself does')
+})
+
 test('the arguments of prompts for the Python bridge work, and forged ones are refused', async () => {
   const [conversation_id] = seat.session.split('/')
   const own = { conversation_id, session_id: 'b', token: seat.token }

@@ -37,7 +37,7 @@ export class Bench {
   full = false
   readonly outbox: { holder: SessionId; report: Report; outcome: ReportOutcome }[] = []
   assigned: string[] = []
-  revoked: { task: string; reason: string }[] = []
+  revoked: { task: string; epoch: number | null; reason: string }[] = []
   /** Seats before the agent's own. */
   extra: WorkerSession[] = []
   heard: () => void = () => undefined

@@ -434,7 +434,7 @@ test('a command that is ended from outside says nothing of its place', async () 
   await b.clock.advance(10)
   b.command.onTerm = { exitCode: 75, signal: null, tail: '' }
   await b.move('moved')
-  b.revoked = [{ task: 'moved', reason: 'it showed no sign of work for too long' }]
+  b.revoked = [{ task: 'moved', epoch: null, reason: 'it showed no sign of work for too long' }]
   b.heard()
   await b.clock.advance(1_000)
   const [stopping] = b.told('stopping')

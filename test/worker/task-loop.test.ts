@@ -183,7 +183,7 @@ test('a task that is moved is let go as soon as its letter comes, and the late r
   await b.clock.advance(10)
   b.command.onTerm = { exitCode: 0, signal: null, tail: 'done all the same' }
   await b.move('moved')
-  b.revoked = [{ task: 'moved', reason: 'you were not heard for too long' }]
+  b.revoked = [{ task: 'moved', epoch: null, reason: 'you were not heard for too long' }]
   b.heard()
   await b.clock.advance(1_000)
   assert.notEqual(b.command.stoppedWithin, null, 'it goes on though it was told')
@@ -200,13 +200,34 @@ test('a task that is moved is let go as soon as its letter comes, and the late r
   await done
 })
 
+test('a stop order that is meant for an earlier life of the holder does not reach its successor', async () => {
+  const b = await bench()
+  await b.add('again')
+  await b.store.leaseTask(b.worker, 'life-1')
+  const { done } = b.start('life-2')
+  await b.clock.advance(10)
+  assert.equal((await b.store.task('again')).epoch, 2)
+  const words = b.words.length
+  b.revoked = [{ task: 'again', epoch: 1, reason: 'you were not heard for too long' }]
+  b.heard()
+  await b.clock.advance(1_000)
+  assert.equal(b.words.length, words, 'the store was asked for nothing')
+  b.revoked = [{ task: 'again', epoch: 2, reason: 'it was withdrawn' }]
+  b.heard()
+  await b.clock.advance(1_000)
+  assert.ok(b.words.length > words, 'an order for itself has its lease checked at once')
+  assert.equal(b.told('stopping').length, 0, 'and the store says that it holds it still')
+  b.end()
+  await done
+})
+
 test('a lease that was renewed in time and is said to have lapsed names the setting that is too long', async () => {
   const b = await bench()
   await b.add('quiet')
   const { done } = b.start('life-1')
   await b.clock.advance(10_000)
   await b.move('quiet')
-  b.revoked = [{ task: 'quiet', reason: 'you did not renew your lease on it' }]
+  b.revoked = [{ task: 'quiet', epoch: null, reason: 'you did not renew your lease on it' }]
   b.heard()
   await b.clock.advance(1_000)
   const [stopping] = b.told('stopping')

@@ -38,8 +38,8 @@ test('a worker takes what gives it a task and what ends one, and leaves all othe
   assert.deepEqual(await mailbox.take([WORKER]), {
     assigned: ['T-1'],
     revoked: [
-      { task: 'T-2', reason: 'it was withdrawn' },
-      { task: 'T-3', reason: 'its giver says that it is completed' },
+      { task: 'T-2', epoch: null, reason: 'it was withdrawn' },
+      { task: 'T-3', epoch: null, reason: 'its giver says that it is completed' },
     ],
   })
   assert.deepEqual(acked, [0, 1, 2])

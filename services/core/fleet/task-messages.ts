@@ -160,10 +160,25 @@ function readByMeaning(type: string, fields: Fields, task: string, epoch: number
   return readStatus(fields, task, epoch, meaning.withoutStatus)
 }
 
+/** That a task is to be done no more, by whoever had it in one epoch. */
+export interface StopOrder {
+  readonly is: 'revoked'
+  readonly task: string
+  /** The epoch that it ends; null where its writer named none. */
+  readonly epoch: number | null
+  readonly reason: string
+}
+
+/**
+ * Whether a stop order is meant for whoever has the task in this epoch. Each life of a holder, and each holder, has an epoch of its
+ * own, so that an order for an earlier one never hits its successor.
+ */
+export function isMeantFor(order: Pick<StopOrder, 'epoch'>, epoch: number): boolean {
+  return order.epoch === null || order.epoch >= epoch
+}
+
 /** What the program of a worker reads itself: that a task is its own now, or is to be done no more. */
-export type AssignmentNews =
-  | { readonly is: 'assigned'; readonly task: string }
-  | { readonly is: 'revoked'; readonly task: string; readonly reason: string }
+export type AssignmentNews = { readonly is: 'assigned'; readonly task: string } | StopOrder
 
 /** Null for every message that is no such news, and for what another worker says. Whoever gave a task may say that it has ended. */
 export function readAssignmentNews({
@@ -174,11 +189,12 @@ export function readAssignmentNews({
   const taskMessage = sender === undefined ? readTaskMessage(text) : null
   if (taskMessage === null) return null
   const { type, task } = taskMessage
+  const epoch = 'epoch' in taskMessage ? taskMessage.epoch : null
   if (type === 'task_assignment') return { is: 'assigned', task }
-  if (type === 'task_revoked') return { is: 'revoked', task, reason: taskMessage.reason }
+  if (type === 'task_revoked') return { is: 'revoked', task, epoch, reason: taskMessage.reason }
   if (type !== 'status_update' || sideOf(from) !== 'a') return null
   const reason = END_WORDS.get(taskMessage.status)
-  return reason === undefined ? null : { is: 'revoked', task, reason }
+  return reason === undefined ? null : { is: 'revoked', task, epoch, reason }
 }
 
 /** What a worker is told that works on a task whose giver says that it has ended. */

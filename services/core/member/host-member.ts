@@ -5,8 +5,10 @@ import type { Addressee, FleetAgent } from '#fleet/peer-messages.ts'
 import type { Reservation } from '#fleet/reservation.ts'
 import { conversationOf, ORCHESTRATOR, partnerOf, type SessionId, type Side, sideOf } from '#fleet/session-id.ts'
 import { ANY_ROLE, checkTask, type NewTask, type Task } from '#fleet/task.ts'
+import { isMeantFor, readAssignmentNews } from '#fleet/task-messages.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import { isKeepaliveThere } from '#runtime/program-presence.ts'
+import { HeldTasks } from '#spool/held-tasks.ts'
 import type { MessageTaker } from '#spool/message-taker.ts'
 import { type NewOutboxItem, Outbox } from '#spool/outbox.ts'
 import type { Store } from '#store/store.ts'
@@ -17,6 +19,7 @@ import { HostSessions } from './host-sessions.ts'
 import { HostTasks } from './host-tasks.ts'
 import type {
   CheckedMail,
+  CheckedMessage,
   Member,
   OpenedChannel,
   PartnerStatus,
@@ -95,10 +98,25 @@ export class HostMember implements Member {
 
   async check(as: Speaker, limit: number): Promise<CheckedMail> {
     const sessions = await this.#speakers(as)
-    const { messages, more } = await this.#mail.check(sessions, limit)
+    const { messages: read, more } = await this.#mail.check(sessions, limit)
+    const messages = await this.#withoutStaleOrders(read)
     // Without a keepalive an empty inbox does not mean that there is no mail.
     const isFed = await isKeepaliveThere(this.#parts.state)
     return { messages, more, why: isFed ? null : 'no s2-keepalive runs on this host: new mail arrives when one does' }
+  }
+
+  /** A stop order for an earlier life of the holder is acked unseen: the agent would stop what it took since. */
+  async #withoutStaleOrders(messages: readonly CheckedMessage[]): Promise<CheckedMessage[]> {
+    const files = new HeldTasks(this.#parts.state)
+    const kept: CheckedMessage[] = []
+    for (const message of messages) {
+      const news = readAssignmentNews(message)
+      const held = news?.is === 'revoked' ? await files.find(message.to, news.task) : null
+      const isStale = held !== null && held.lost === null && news?.is === 'revoked' && !isMeantFor(news, held.epoch)
+      if (isStale) await this.#mail.ack([message.to], [message.id])
+      else kept.push(message)
+    }
+    return kept
   }
 
   async ack(as: Speaker, ids: readonly number[]): Promise<number[]> {

@@ -146,8 +146,21 @@ suite('letters about tasks', () => {
     const news = (side: 'a' | 'b', fields: object): unknown =>
       readAssignmentNews({ from: `conv_1/${side}`, text: JSON.stringify({ task_id: 'T', ...fields }) })
     assert.deepEqual(news('a', { type: 'task_assignment' }), { is: 'assigned', task: 'T' })
-    assert.deepEqual(news('a', { type: 'task_revoked', reason: 'x' }), { is: 'revoked', task: 'T', reason: 'x' })
-    assert.deepEqual(news('a', { type: 'task_cancelled' }), { is: 'revoked', task: 'T', reason: 'it was withdrawn' })
+    assert.deepEqual(news('a', { type: 'task_revoked', reason: 'x' }), {
+      is: 'revoked',
+      task: 'T',
+      epoch: null,
+      reason: 'x',
+    })
+    assert.deepEqual(news('a', { type: 'task_revoked', epoch: 3, reason: 'x' }), {
+      ...{ is: 'revoked', task: 'T', epoch: 3, reason: 'x' },
+    })
+    assert.deepEqual(news('a', { type: 'task_cancelled' }), {
+      is: 'revoked',
+      task: 'T',
+      epoch: null,
+      reason: 'it was withdrawn',
+    })
     assert.equal(news('b', { type: 'task_cancelled' }), null)
     assert.equal(news('a', { type: 'status_update', status: 'blocked' }), null)
   })
