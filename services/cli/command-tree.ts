@@ -49,6 +49,11 @@ const COMMANDS: readonly Entry[] = [
     about: 'send a message to another agent, or to all of a role',
     load: () => import('./commands/send.ts'),
   },
+  {
+    name: 'message',
+    about: 'show how far a message has come, and decide on dead letters',
+    load: () => import('./commands/message.ts'),
+  },
   { name: 'check', about: 'read the messages that came to this host', load: () => import('./commands/check.ts') },
   {
     name: 'task',

@@ -3,6 +3,7 @@ import { oneLine } from '#console/terminal-text.ts'
 import { parseSession, type SessionId, sessionId } from '#fleet/session-id.ts'
 import { parseDuration } from '#runtime/duration.ts'
 import { SETTINGS } from '#runtime/settings.ts'
+import { bridgeId } from '#spool/inbox.ts'
 
 /** Parsers of options for commander: they throw errors for a person to read. */
 
@@ -58,6 +59,13 @@ export function role(text: string): string {
 export function wholeNumber(text: string): number {
   if (!/^\d{1,7}$/.test(text)) throw new InvalidArgumentError('It must be a whole number of at most seven digits.')
   return Number(text)
+}
+
+/** The number of a message, as its store or the inbox of a host has it; answers its store's. */
+export function messageNumber(text: string): number {
+  const number = /^[1-9]\d{0,15}$/.test(text) ? Number(text) : Number.NaN
+  if (!Number.isSafeInteger(number)) throw new InvalidArgumentError('It must be the number of a message.')
+  return bridgeId(number)
 }
 
 /** A whole number from 1. */
