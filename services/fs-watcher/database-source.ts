@@ -116,6 +116,10 @@ export class DatabaseSource implements MailSource {
     return (this.#targets.get(session) ?? target) === target
   }
 
+  targetOf(session: SessionId): WakeTarget | null {
+    return this.#targets.get(session) ?? null
+  }
+
   /** The stream begins with what comes from now on: the next round looks up all that waits. */
   async #beginNow(): Promise<void> {
     const { woken, store } = this.#parts

@@ -77,14 +77,17 @@ async function howToWake(
   config: Config,
   command: Wake | null,
   source: MailSource,
-  { clock, log }: Life,
+  { clock, log, draining, stack }: Life,
 ): Promise<Pick<WakerParts, 'wake' | 'untilDue'>> {
   if (config.wakeBy === null && command !== null) return { wake: command }
-  const [{ openLadder }, { untilDue, wakeByLadder }] = await Promise.all([
+  const [{ openLadder }, { wakeIdleHolders }, { lookAfterUnwoken, untilDue, wakeByLadder }] = await Promise.all([
     import('./open-ladder.ts'),
+    import('./wake-idle-holders.ts'),
     import('./wake-by-ladder.ts'),
   ])
   const parts = await openLadder(config, command, source, { clock, log })
+  const looking = Promise.all([lookAfterUnwoken(parts, draining), wakeIdleHolders(parts, draining)])
+  stack.defer(async () => void (await looking))
   return { wake: wakeByLadder(parts), untilDue: async (target, signal) => await untilDue(target, parts, signal) }
 }
 

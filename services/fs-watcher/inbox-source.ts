@@ -81,7 +81,7 @@ export class InboxSource implements MailSource {
 
   async unread(target: WakeTarget): Promise<readonly UnreadMail[]> {
     await this.#list()
-    return [...this.#mail.values()].filter((each) => each !== null).filter(({ to }) => this.#targetOf(to) === target)
+    return [...this.#mail.values()].filter((each) => each !== null).filter(({ to }) => this.targetOf(to) === target)
   }
 
   async previews(mail: readonly UnreadMail[]): Promise<readonly MailPreview[]> {
@@ -89,7 +89,7 @@ export class InboxSource implements MailSource {
   }
 
   covers(target: WakeTarget, session: SessionId): boolean {
-    return this.#targetOf(session) === target
+    return this.targetOf(session) === target
   }
 
   async #look(isForced: boolean): Promise<void> {
@@ -116,7 +116,7 @@ export class InboxSource implements MailSource {
     for await (const [id, message] of inbox.readAll('new', unknown)) {
       if (message !== null && !this.#agents.has(message.to)) await this.#readNames(message.to)
       this.#mail.set(id, message === null ? null : mailOf({ ...message, id }))
-      if (message !== null) onHint(this.#targetOf(message.to))
+      if (message !== null) onHint(this.targetOf(message.to))
     }
   }
 
@@ -127,7 +127,7 @@ export class InboxSource implements MailSource {
     for (const { session, agent } of credentials) this.#agents.set(session, agent)
   }
 
-  #targetOf(session: SessionId): WakeTarget {
+  targetOf(session: SessionId): WakeTarget {
     return this.#agents.get(session) ?? session
   }
 }

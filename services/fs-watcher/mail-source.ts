@@ -53,6 +53,8 @@ export interface MailSource {
   previews(mail: readonly UnreadMail[]): Promise<readonly MailPreview[]>
   /** Whether `unread` of this target speaks for a session too; it does for sessions that have ended. */
   covers(target: WakeTarget, session: SessionId): boolean
+  /** Whom the mail of a session is for; null: nobody that is woken here. */
+  targetOf(session: SessionId): WakeTarget | null
   /** Gives hints of targets that may have new mail until the signal aborts. Never rejects: failures go to `onTrouble`, and it tries again. */
   watch(): Promise<void>
 }

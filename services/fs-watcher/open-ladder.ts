@@ -5,9 +5,12 @@ import { wakeAdapters } from '#agents/wake/client-adapters.ts'
 import { WakeMemory } from '#agents/wake/wake-memory.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
+import { HeldTasks } from '#spool/held-tasks.ts'
+import { Outbox } from '#spool/outbox.ts'
 import type { Config } from './config.ts'
 import { ALL_ENDS_A, type MailSource } from './mail-source.ts'
-import { type LadderParts, triedText } from './wake-by-ladder.ts'
+import { WakeActs } from './wake-acts.ts'
+import type { HolderParts } from './wake-idle-holders.ts'
 import type { Wake, WakeCall } from './waker.ts'
 
 /** What the ladder of this host stands on. */
@@ -16,11 +19,11 @@ export async function openLadder(
   command: Wake | null,
   source: MailSource,
   { clock, log }: { readonly clock: Clock; readonly log: Pick<Log, 'info' | 'warn'> },
-): Promise<LadderParts> {
+): Promise<HolderParts> {
   const { state, env, wakeBy } = config
   const all = wakeAdapters({ clock, state, env, webhook: config.wakeWebhook })
-  const adaptersFor = (call: WakeCall): WakeAdapter[] => {
-    const known = command === null ? all : [...all, commandRung(command, call, config)]
+  const adaptersFor = (call: WakeCall | null): WakeAdapter[] => {
+    const known = command === null || call === null ? all : [...all, commandRung(command, call, config)]
     return (wakeBy ?? []).flatMap((rung) => known.find((each) => each.rung === rung) ?? [])
   }
   return {
@@ -31,7 +34,8 @@ export async function openLadder(
     sessions: async () => await readClientSessions(state),
     isSole: (target) => target === ALL_ENDS_A,
     adapters: adaptersFor,
-    onNotWoken: async ({ target }, end) => log.warn('agent not woken', { target, tried: triedText(end) }),
+    held: new HeldTasks(state),
+    acts: new WakeActs({ state, outbox: new Outbox(state) }),
   }
 }
 

@@ -71,6 +71,7 @@ const ENDS_WITH_AGENT: ReadonlySet<NewIncident['kind']> = new Set([
   'parked',
   'waiting',
   'client_gone',
+  'not_woken',
 ])
 
 /** How long an incident has lasted; no less than nothing, as the wall clock may be put back. */

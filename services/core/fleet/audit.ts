@@ -27,9 +27,9 @@ export interface AuditEntry {
 
 export type AuditVersion = 1 | 2
 
-/** What a session may have recorded of itself: the stages of its host's guarded commands. */
+/** What a session may have recorded of itself: the stages of its host's guarded commands, and how its agent was woken. */
 export function isOwnAct(action: string): boolean {
-  return /^guard_[a-z]{1,40}$/.test(action)
+  return /^guard_[a-z]{1,40}$|^wake_(?:failed|read)$/.test(action)
 }
 
 /** An act to be audited, before it has its place in the chain. */

@@ -28,6 +28,7 @@ export const INCIDENT_KINDS = [
   'parked',
   'waiting',
   'client_gone',
+  'not_woken',
   'flapping',
   'graces',
   'unit_failed',

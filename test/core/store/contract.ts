@@ -2195,6 +2195,20 @@ function proveAudit(prove: Prove): void {
     assert.match(store, /^[0-9a-f]{16}$/)
   })
 
+  prove('a host that could not wake its agent opens one incident, and closes it', async (fleet) => {
+    const { b } = await fleet.channel()
+    const tell = async (action: string, details: Record<string, unknown>): Promise<void> =>
+      await b.store.record({ actor: b.session, action, details })
+    await tell('wake_failed', { messages: 2, tried: 'tmux (a draft)' })
+    await tell('wake_failed', { messages: 3, tried: 'tmux (a draft)' })
+    const open = await fleet.store.incidents({ open: true })
+    assert.equal(open.length, 1)
+    assert.equal(open[0]?.kind, 'not_woken')
+    assert.match(open[0]?.summary ?? '', /was not woken; its host tried: "tmux \(a draft\)"/)
+    await tell('wake_read', {})
+    assert.deepEqual(await fleet.store.incidents({ open: true }), [])
+  })
+
   prove('a program records what is no verb, without its secrets', async (fleet) => {
     const secret = ['f'.repeat(32), '0'.repeat(32)].join('')
     const details = { stage: 'code', said: `token ${secret}` }

@@ -1,3 +1,4 @@
+import { isSessionId, type SessionId } from '#fleet/session-id.ts'
 import { HOUR_MS, RUNGS, type Rung } from '#fleet/wake-ladder.ts'
 import { publish } from '#spool/atomic-files.ts'
 import { readPlainFile } from '#spool/plain-file.ts'
@@ -16,6 +17,12 @@ export interface WorkedRung {
   readonly at: number
 }
 
+interface Kept {
+  readonly worked?: Readonly<Record<string, WorkedRung>>
+  readonly sent?: Readonly<Record<string, readonly number[]>>
+  readonly unwoken?: Readonly<Record<string, readonly string[]>>
+}
+
 /**
  * Which rung worked for each agent and version of its client, and when something was sent to each agent, on disk: a restart begins
  * neither the ladder nor the budget anew. One program writes one file.
@@ -24,6 +31,7 @@ export class WakeMemory {
   readonly #path: string
   readonly #worked = new Map<string, WorkedRung>()
   readonly #sent = new Map<string, readonly number[]>()
+  readonly #unwoken = new Map<string, readonly SessionId[]>()
 
   private constructor(path: string) {
     this.#path = path
@@ -62,17 +70,33 @@ export class WakeMemory {
     await this.#save()
   }
 
+  /** The agents that the fleet was told of as not woken, each with the sessions that its mail was for. */
+  unwoken(): readonly (readonly [agent: string, sessions: readonly SessionId[]])[] {
+    return [...this.#unwoken]
+  }
+
+  /** `sessions`: those that the mail was for; null: it was reached again. */
+  async noteUnwoken(agent: string, sessions: readonly SessionId[] | null): Promise<void> {
+    if (sessions === null) this.#unwoken.delete(agent)
+    else this.#unwoken.set(agent, sessions)
+    await this.#save()
+  }
+
   async #save(): Promise<void> {
-    const kept = { worked: Object.fromEntries(this.#worked), sent: Object.fromEntries(this.#sent) }
+    const [worked, sent, unwoken] = [this.#worked, this.#sent, this.#unwoken].map((each) => Object.fromEntries(each))
+    const kept = { worked, sent, unwoken }
     await publish(this.#path, `${JSON.stringify(kept)}\n`)
   }
 
-  #take(kept: { worked?: Record<string, WorkedRung>; sent?: Record<string, readonly number[]> }): void {
+  #take(kept: Kept): void {
     for (const [name, each] of Object.entries(kept.worked ?? {})) {
       if (RUNGS.includes(each.rung)) this.#worked.set(name, each)
     }
     for (const [agent, at] of Object.entries(kept.sent ?? {})) {
       if (Array.isArray(at) && at.every(Number.isFinite)) this.#sent.set(agent, at)
+    }
+    for (const [agent, sessions] of Object.entries(kept.unwoken ?? {})) {
+      if (Array.isArray(sessions)) this.#unwoken.set(agent, sessions.filter(isSessionId))
     }
   }
 }

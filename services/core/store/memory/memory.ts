@@ -23,6 +23,7 @@ import type { Admission, Worker } from '#fleet/worker.ts'
 import { tableVerbs, type VerbTables } from '../delegate-to-tables.ts'
 import { HintChannel } from '../hint-channel.ts'
 import { MessageDeliveries } from '../message-deliveries.ts'
+import { RecordedActs } from '../recorded-acts.ts'
 import { ReservationRegistry, taskOrNull } from '../reservation-registry.ts'
 import type { Store, StoreParts } from '../store.ts'
 import { WorkerRegistry } from '../worker-registry.ts'
@@ -57,6 +58,7 @@ export function openMemoryStore({ clock }: Pick<StoreParts, 'clock'>, secrets: S
 
 interface Tables {
   readonly chain: MemoryAuditChain
+  readonly acts: RecordedActs
   readonly conversations: MemoryConversations
   readonly workers: WorkerRegistry
   readonly messages: MemoryMessages
@@ -120,7 +122,7 @@ const TABLE_VERBS = {
   verdicts: 'liveness',
   audit: 'chain',
   auditHead: 'chain',
-  record: 'chain',
+  record: 'acts',
 } as const satisfies VerbTables<Tables>
 
 type TableVerb = keyof typeof TABLE_VERBS
@@ -190,6 +192,7 @@ class MemoryStore implements Omit<Store, TableVerb> {
     })
     this.#tables = {
       chain,
+      acts: new RecordedActs({ chain, incidents, conversations }),
       conversations,
       workers,
       messages,

@@ -102,7 +102,7 @@ const CHANGES = {
   retellIncident: 'incidents',
   claimAlerts: 'incidents',
   settleAlert: 'incidents',
-  record: 'chain',
+  record: 'acts',
 } as const satisfies VerbTables<Tables>
 
 /** How long a round of upkeep waits for a database that is locked, milliseconds. */

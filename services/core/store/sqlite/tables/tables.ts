@@ -3,6 +3,7 @@ import { EVERY_CHANNEL } from '#fleet/incident.ts'
 import { conversationOf, partnerOf } from '#fleet/session-id.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { MessageDeliveries } from '../../message-deliveries.ts'
+import { RecordedActs } from '../../recorded-acts.ts'
 import { ReservationRegistry, taskOrNull } from '../../reservation-registry.ts'
 import { WorkerRegistry } from '../../worker-registry.ts'
 import type { SqliteConnection } from '../file/connection.ts'
@@ -24,6 +25,7 @@ export interface Tables {
   readonly file: FileIdentity
   readonly connection: SqliteConnection
   readonly chain: AuditChainTable
+  readonly acts: RecordedActs
   readonly conversations: ConversationTable
   readonly workers: WorkerRegistry
   readonly messages: MessageTable
@@ -96,6 +98,7 @@ export function openTables(
     file,
     connection,
     chain,
+    acts: new RecordedActs({ chain, incidents, conversations }),
     conversations,
     workers,
     messages,

@@ -1,0 +1,191 @@
+import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
+import type { ClientSession } from '#agents/client-session.ts'
+import type { WakeAdapter } from '#agents/wake/adapter.ts'
+import { WakeMemory } from '#agents/wake/wake-memory.ts'
+import type { SessionId } from '#fleet/session-id.ts'
+import { wakesIn } from '#fleet/wake-text.ts'
+import { recordingLog } from '#runtime/log.ts'
+import { processStart } from '#runtime/process-stat.ts'
+import type { HeldTask } from '#spool/held-tasks.ts'
+import type { UnreadMail } from '../../services/fs-watcher/mail-source.ts'
+import { lookAfterUnwoken, untilDue, wakeByLadder } from '../../services/fs-watcher/wake-by-ladder.ts'
+import { type HolderParts, idleHolders, wakeIdleHolders } from '../../services/fs-watcher/wake-idle-holders.ts'
+import type { WakeCall } from '../../services/fs-watcher/waker.ts'
+import { sampleSession } from '../core/agents/sample-session.ts'
+import { ManualClock, settle } from '../manual-clock.ts'
+import { until } from '../until.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 's2-ladder-'))
+after(() => rmSync(folder, { recursive: true }))
+
+const SESSION: SessionId = 'conv_00000000000000aa/b'
+const process_ = { pid: process.pid, startTicks: processStart(process.pid) ?? '' }
+const mail: UnreadMail = { id: 1, from: 'conv_00000000000000aa/a', to: SESSION, sentAt: 0, fingerprint: 'print' }
+const call: WakeCall = { target: 'w-1', mail: [mail], fresh: new Set([mail]), messages: [], earlier: [] }
+
+/** A ladder over one rung, with a client, mail and tasks that the test changes. */
+async function scene(name: string, behaviour: 'reads' | 'is ignored' | 'is refused') {
+  const clock = new ManualClock()
+  const abort = new AbortController()
+  const at = {
+    sessions: [sampleSession({ session: SESSION, process: process_, heardAt: clock.wall(), since: clock.wall() })],
+    unread: [mail] as UnreadMail[],
+    held: [] as HeldTask[],
+  }
+  const texts: string[] = []
+  const told: string[] = []
+  const adapter: WakeAdapter = {
+    rung: 'inbox_socket',
+    timeoutMs: 3_600_000, // the test's time runs while files are written
+    whyNot: async () => (behaviour === 'is refused' ? 'no socket' : null),
+    wake: async (_session, text) => {
+      texts.push(text)
+      if (behaviour === 'reads') at.sessions = at.sessions.map((each) => ({ ...each, wakesRead: wakesIn(text) }))
+      return 'sent'
+    },
+  }
+  const parts: HolderParts = {
+    clock,
+    log: recordingLog(),
+    source: { unread: async () => at.unread, covers: (_target, session) => session === SESSION, targetOf: () => 'w-1' },
+    memory: await WakeMemory.open(join(folder, name)),
+    sessions: async () => at.sessions,
+    isSole: () => false,
+    adapters: () => [adapter],
+    acts: {
+      failed: async (sessions, messages, tried) => {
+        told.push(`failed ${sessions} ${messages} ${tried}`)
+        return true
+      },
+      read: async (sessions) => {
+        told.push(`read ${sessions}`)
+        return true
+      },
+    },
+    held: { list: async () => at.held },
+  }
+  /** Lets time pass until something has come to pass: files are read and written between. */
+  const passes = async (what: string, isSo: () => boolean): Promise<void> => {
+    await until(
+      what,
+      async () => {
+        await clock.advance(500)
+        return isSo()
+      },
+      20_000,
+    )
+  }
+  return { clock, abort, at, texts, told, parts, passes }
+}
+
+test('what was read is kept for the agent and its client, and tried first by the next start', async () => {
+  const { parts, abort, passes } = await scene('worked', 'reads')
+  let isOver = false
+  const waking = wakeByLadder(parts)(call, abort.signal).then(() => {
+    isOver = true
+  })
+  await passes('it is woken', () => isOver)
+  await waking
+  const memory = await WakeMemory.open(join(folder, 'worked'))
+  assert.equal(memory.worked('w-1', sampleSession())?.rung, 'inbox_socket')
+  assert.equal(memory.worked('w-1', sampleSession({ version: '9.9.9' })), null)
+  assert.equal(memory.sent('w-1').length, 1)
+})
+
+test('an agent that is not woken is told of once, across restarts, and once more when its mail is taken', async () => {
+  const { parts, at, abort, told, passes } = await scene('unwoken', 'is refused')
+  for (let wake = 0; wake < 2; wake += 1) await assert.rejects(wakeByLadder(parts)(call, abort.signal), /no socket/)
+  assert.deepEqual(told, [`failed ${SESSION} 1 inbox_socket (no socket)`])
+  const again = { ...parts, memory: await WakeMemory.open(join(folder, 'unwoken')) }
+  await assert.rejects(wakeByLadder(again)(call, abort.signal), /no socket/)
+  assert.equal(told.length, 1)
+  const looking = lookAfterUnwoken(again, abort.signal)
+  await settle()
+  assert.equal(told.length, 1, 'its mail waits')
+  at.unread = []
+  await passes('it is told', () => told.length === 2)
+  assert.equal(told[1], `read ${SESSION}`)
+  abort.abort()
+  await looking
+})
+
+test('where no client runs nobody is told that it was not woken', async () => {
+  const { parts, at, abort, told } = await scene('nobody', 'is refused')
+  at.sessions = [sampleSession({ session: SESSION, process: { ...process_, startTicks: '1' } })]
+  await assert.rejects(wakeByLadder(parts)(call, abort.signal), /no way to wake it was read/)
+  at.sessions = []
+  await assert.rejects(wakeByLadder(parts)(call, abort.signal), /no way to wake it was read/)
+  assert.deepEqual(told, [])
+})
+
+test('a wake waits until the client of its target comes to rest', async () => {
+  const { parts, at, abort, clock, passes } = await scene('due', 'reads')
+  const say = (state: ClientSession['activity']['state']): void => {
+    at.sessions = at.sessions.map((each) => ({
+      ...each,
+      heardAt: clock.wall(),
+      activity: { state, what: null, until: null },
+    }))
+  }
+  say('working')
+  let isDue = false
+  void untilDue('w-1', parts, abort.signal).then(() => {
+    isDue = true
+  })
+  await clock.advance(60_000)
+  assert.equal(isDue, false)
+  say('waiting')
+  await clock.advance(60_000)
+  assert.equal(isDue, false)
+  say('idle')
+  await passes('it is due', () => isDue)
+})
+
+const heldTask = (fields: Partial<HeldTask> = {}): HeldTask => ({
+  session: SESSION,
+  task: 't-1',
+  epoch: 1,
+  incarnation: 'one',
+  by: null,
+  process: null,
+  place: null,
+  takenAt: 0,
+  work: 0,
+  lost: null,
+  ...fields,
+})
+
+test('a client that idles for five minutes with a task in hand is woken once, and again after it has gone on', async () => {
+  const { parts, at, abort, clock, texts, passes } = await scene('holder', 'reads')
+  at.unread = []
+  at.held = [heldTask()]
+  const waking = wakeIdleHolders(parts, abort.signal)
+  await clock.advance(290_000)
+  assert.deepEqual(texts, [])
+  await passes('it is woken', () => texts.length === 1)
+  assert.match(texts[0] ?? '', /: no unread message\. Task t-1 is open\./)
+  await clock.advance(900_000)
+  assert.equal(texts.length, 1)
+  at.sessions = at.sessions.map((each) => ({ ...each, since: clock.wall() }))
+  await passes('it is woken again', () => texts.length === 2)
+  abort.abort()
+  await waking.catch(() => undefined)
+})
+
+test('who idles with a task is told by who took it, and a lost task is nobody’s', () => {
+  const now = 1_000_000
+  const session = sampleSession({ session: SESSION, process: process_, since: 0 })
+  const found = (task: Partial<HeldTask>, fields: Partial<ClientSession> = {}): number =>
+    idleHolders([{ ...session, ...fields }], [heldTask(task)], now).length
+  assert.equal(found({}), 1)
+  assert.equal(found({ by: { client: 'claude', id: session.id } }), 1)
+  assert.equal(found({ by: { client: 'claude', id: 'another' } }), 0)
+  assert.equal(found({ session: 'conv_00000000000000bb/b' }), 0)
+  assert.equal(found({ lost: 'it went to another' }), 0)
+  assert.equal(found({}, { since: now - 299_000 }), 0)
+  assert.equal(found({}, { activity: { state: 'working', what: null, until: null } }), 0)
+})
