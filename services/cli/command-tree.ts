@@ -66,6 +66,7 @@ const COMMANDS: readonly Entry[] = [
     load: () => import('./commands/mcp.ts'),
   },
   { name: 'cost', about: 'show what agents used: tokens and money', load: () => import('./commands/cost.ts') },
+  { name: 'logs', about: 'show what tasks print on this host', load: () => import('./commands/logs.ts') },
   { name: 'work', about: 'be an agent: run a command for each task', load: () => import('./commands/work.ts') },
   {
     name: 'reserve',

@@ -50,6 +50,11 @@ const AFTER_REFUSAL = {
   expected: '',
 } as const
 
+/** An event as the log of its task has it: one line with the time, which has no secrets, since its output has none. */
+export function logText(event: WorkEvent, now: number): string {
+  return `${new Date(now).toISOString().slice(0, 19)}Z ${eventText(event)}`
+}
+
 function eventText(event: WorkEvent): string {
   switch (event.event) {
     case 'output':

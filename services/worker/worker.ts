@@ -12,13 +12,14 @@ import { isKeepaliveThere } from '#runtime/program-presence.ts'
 import { KnownTroubles } from '#runtime/trouble-log.ts'
 import { Inbox } from '#spool/inbox.ts'
 import { Outbox } from '#spool/outbox.ts'
+import { TaskLogWriter } from '#spool/task-log.ts'
 import { clientDriver } from './clients/client-driver-of.ts'
 import { clientStarter } from './clients/client-run.ts'
 import { DaySpending } from './clients/day-spending.ts'
 import { AgentBudget } from './clients/run-budget.ts'
 import { TaskSessions } from './clients/task-sessions.ts'
 import { type Config, readConfig } from './config.ts'
-import { eventPrinter } from './event-text.ts'
+import { eventPrinter, logText } from './event-text.ts'
 import { placeJudge, seenFault } from './place-fault.ts'
 import { inboxTaskMailbox, outboxReports } from './reports-and-task-mail.ts'
 import type { StartCommand } from './running-command.ts'
@@ -58,6 +59,12 @@ async function work(config: Config, context: CommandContext): Promise<void> {
     draining.abort()
   })
   const inbox = new Inbox(state, onFault)
+  const print = eventPrinter(context, config.output)
+  const troubles = new KnownTroubles()
+  const log = new TaskLogWriter(state, (error) => {
+    const { message } = failureOf(error)
+    if (troubles.isNew('log', message)) context.tell(`s2: what tasks print is not kept: ${message}\n`)
+  })
   const loop = new TaskLoop(config.work, {
     clock,
     chance,
@@ -70,11 +77,15 @@ async function work(config: Config, context: CommandContext): Promise<void> {
     start: starter(config, budget, context),
     judge: placeJudge(place, clock),
     look: () => seenFault(place) ?? budget.fault(),
-    say: eventPrinter(context, config.output),
+    say: (event) => {
+      print(event)
+      if ('task' in event) log.write(event.task, logText(event, clock.wall()))
+    },
     draining: draining.signal,
     stopping: stopping.signal,
   })
   await loop.work()
+  await log.settled()
   if (config.work.once && loop.fault !== null && !draining.signal.aborted) {
     throw new UnavailableError(`no command can work here: ${loop.fault.why}`, 'mend that, and start s2 work again')
   }

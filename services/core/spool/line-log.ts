@@ -12,11 +12,21 @@ const { O_WRONLY, O_APPEND, O_CREAT, O_NOFOLLOW, O_NONBLOCK } = constants
  * something else than a file lies there.
  */
 export async function appendLine(path: string, line: string, bytesMax: number): Promise<void> {
+  await append(path, `${line}\n`, bytesMax, true)
+}
+
+/** The same for text that nobody misses after a loss of power. */
+export async function appendText(path: string, text: string, bytesMax: number): Promise<void> {
+  await append(path, text, bytesMax, false)
+}
+
+async function append(path: string, text: string, bytesMax: number, isDurable: boolean): Promise<void> {
   makeRoom(path, bytesMax)
   await using file = await open(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o600)
   const found = await file.stat()
   if (!found.isFile()) throw invalid('is no file')
-  await file.appendFile(`${line}\n`)
+  await file.appendFile(text)
+  if (!isDurable) return
   await file.sync()
   if (found.size === 0) await syncPath(dirname(path))
 }
