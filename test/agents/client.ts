@@ -36,6 +36,8 @@ export abstract class ClientHome implements AsyncDisposable {
   readonly project = join(this.folder, 'project')
   readonly env: Record<string, string>
   readonly key: string
+  /** Those that were opened, the newest last. */
+  readonly terminals: Terminal[] = []
   readonly #options: HomeOptions
 
   constructor(options: HomeOptions) {
@@ -78,7 +80,9 @@ export abstract class ClientHome implements AsyncDisposable {
   /** Starts the client as people see it. */
   async open(args: readonly string[] = [], cwd = this.project): Promise<Terminal> {
     const folder = mkdtempSync(join(this.folder, 't-'))
-    return await Terminal.start({ folder, cwd, env: this.env }, this.command(args))
+    const terminal = await Terminal.start({ folder, cwd, env: this.env }, this.command(args))
+    this.terminals.push(terminal)
+    return terminal
   }
 
   /** What lives of it now. */

@@ -42,6 +42,10 @@ export interface StageWorker {
   readonly role: string
   /** The command that does its tasks; null: nothing works there. Left out: the shell, which writes into the ledger. */
   readonly exec?: string | null
+  /** The client that S2 drives in place of a command, and what it may do. */
+  readonly agent?: 'claude' | 'codex'
+  readonly permissionMode?: string
+  readonly allowedTools?: readonly string[]
   /** Where that command runs, below the folder of the stage. */
   readonly folder?: string
   /** The command that wakes it. Left out: the first worker's writes down what it was told. */
