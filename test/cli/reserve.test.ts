@@ -298,6 +298,8 @@ test('a commit past the check is seen and told; one that was checked, or touches
   assert.equal((await one.mail()).length, 1, 'the amended commit changes nothing of it anew')
   const acts = (await ground.store.audit(0, 10_000)).filter(({ action }) => action === 'unchecked_commit')
   assert.equal(acts.length, 1)
+  await other.must('revert', '--no-edit', 'HEAD') // git asks no hook before it
+  assert.equal((await one.mail()).length, 2, 'what git makes by itself is seen as well')
 })
 
 test('while the bridge is away the last list decides, and says how old it is', async () => {
@@ -388,6 +390,12 @@ test('the hooks are taken away without a trace, also the marks of all worktrees'
   assert.ok(!existsSync(join(agent.folder, '.git/s2-checked')), 'the commit took its mark')
   await agent.must('worktree', 'add', '--quiet', '--detach', join(root, 'tree'))
   const tree = join(root, 'tree')
+  const other = await Agent.join()
+  await other.reserve('README.md')
+  writeFileSync(join(tree, 'README.md'), 'of another\n')
+  const refused = await runIn('git', ['commit', '--quiet', '-am', 'a change'], tree, agent.env)
+  assert.match(refused.err, new RegExp(`"README.md": ${other.name} has`))
+  await other.s2('release', '--all')
   writeFileSync(join(tree, 'README.md'), 'in a tree\n')
   const said = await runIn(
     'git',

@@ -410,6 +410,24 @@ test('a conversation goes on to mean what it meant by the name of a task, and la
   )
 })
 
+test('files are reserved as they were last, and what was released before is not reserved again', async () => {
+  await using ground = await Ground.make()
+  const { b } = await populate(ground)
+  const wish = { repository: ['app'], mode: 'exclusive', forMs: HOUR, task: null, epoch: null, note: null } as const
+  await using(ground, (store) => store.reserveFiles(b, { ...wish, globs: ['before.ts'] }))
+  const backup = await backUp(ground)
+  await using(ground, async (store) => {
+    await store.releaseFiles(b, { repository: null, globs: null })
+    await store.reserveFiles(b, { ...wish, globs: ['since.ts'] })
+  })
+  await restore(ground, backup)
+  const held = await using(ground, (store) => store.reservations())
+  assert.deepEqual(
+    held.map(({ glob }) => glob),
+    ['since.ts'],
+  )
+})
+
 test('killed at any moment, it leaves the former one or the restored one, each whole', async () => {
   await using ground = await Ground.make()
   const { a, b } = await populate(ground, 'one')
