@@ -4,6 +4,7 @@ import type { Credential } from '#fleet/credential.ts'
 import { type SessionId, sideOf } from '#fleet/session-id.ts'
 import { KnownTroubles } from '#runtime/trouble-log.ts'
 import { credentialsFolder, readCredentials } from '#spool/credentials.ts'
+import { HeldTasks, isHolderAlive } from '#spool/held-tasks.ts'
 import { readPlace } from '#spool/place.ts'
 import { SessionLocks } from '#spool/session-lock.ts'
 import type { Store } from '#store/store.ts'
@@ -43,8 +44,16 @@ export class SessionsOnHost implements AsyncDisposable {
     ])
     const place = await readPlace(this.#state)
     return await Promise.all(
-      ours.map(async ({ session, bridgeUrl }) => ({ session, store: await this.#store(bridgeUrl), place })),
+      ours.map(async ({ session, bridgeUrl }) => ({
+        ...{ session, store: await this.#store(bridgeUrl), place },
+        byHand: () => this.#byHand(session, place),
+      })),
     )
+  }
+
+  async #byHand(session: SessionId, place: string | undefined): Promise<string[]> {
+    const held = await new HeldTasks(this.#state).list()
+    return held.filter((each) => each.session === session && isHolderAlive(each, place)).map(({ task }) => task)
   }
 
   #wanted(): string {

@@ -253,7 +253,9 @@ export class TaskLoop {
       const asked = this.#unanswered.get(each.session) ?? LeaseTimer.stamp(this.#parts.clock)
       this.#unanswered.set(each.session, asked)
       try {
-        const answer = each.store.leaseTask(each.session, this.#incarnation(), passing, each.place)
+        const byHand = (await each.byHand?.()) ?? []
+        const left = byHand.length === 0 ? passing : [...passing, ...byHand]
+        const answer = each.store.leaseTask(each.session, this.#incarnation(), left, each.place)
         // A task that is granted after an aborted wait is taken over by the next run.
         const task = await waitUnlessAborted(answer, this.#parts.draining)
         if (task === LATE) continue

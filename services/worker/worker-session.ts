@@ -9,6 +9,8 @@ export interface WorkerSession {
   readonly store: Pick<Store, 'leaseTask' | 'report' | 'noteCondition'>
   /** Which life of the agent this is (`spool/place.ts`), as far as that is known here. */
   readonly place?: string | undefined
+  /** The tasks that live clients of this host took by hand: they are not to be interrupted. Left out: none. */
+  byHand?(): Promise<readonly string[]>
 }
 
 /** A task that was leased for a session, and the time when it was requested. */

@@ -226,6 +226,10 @@ test('the arguments of prompts for the Python bridge work, and forged ones are r
   await until('it comes', async () =>
     (await ground.store.unacked(boss.session, 0, 50)).some(({ text }) => text === 'hello'),
   )
+  const status = await client.call('update_my_status', { ...own, status: 'blocked' })
+  assert.deepEqual([status.said.status, status.said.told], ['blocked', partnerOf(seat.session)])
+  const partner = (await client.call('check_partner_status', own)).said.partner
+  assert.equal(partner.session, partnerOf(seat.session))
   for (const forged of [{ token: 'f'.repeat(64) }, { session_id: 'a' }, { conversation_id: 'conv_ffffffffffffffff' }]) {
     const { isError, said } = await client.call('send_to_partner', { ...own, ...forged, message: 'hello' })
     assert.deepEqual([isError, said.error.code], [true, 'forbidden'], JSON.stringify(forged))

@@ -5,7 +5,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { systemClock } from '#runtime/clock.ts'
+import { pidNamespace } from '#runtime/process-life.ts'
+import { processStart } from '#runtime/process-stat.ts'
 import { publishCredential } from '#spool/credentials.ts'
+import { HeldTasks } from '#spool/held-tasks.ts'
 import { Outbox } from '#spool/outbox.ts'
 import { OutboxSender } from '../../services/keepalive/outbox-sender.ts'
 import { Ground, type Seat } from '../bridge/ground.ts'
@@ -116,4 +119,29 @@ test('a task that is withdrawn ends its command, and its result is no fault', as
   assert.match(err, /s2: stopping the command of t-withdrawn: the task was taken away/)
   assert.match(err, /s2: t-withdrawn was taken away: how its command ended counts no more\n/)
   assert.doesNotMatch(err, /refused/)
+})
+
+test('a task that a live client of this host took by hand is left to it', async () => {
+  await add('t-hand')
+  const [life, namespace] = [processStart(process.pid) ?? '', pidNamespace()]
+  const task = await ground.store.leaseTask(seat.session, 'by-hand')
+  assert.equal(task?.id, 't-hand')
+  const files = new HeldTasks(state)
+  const held = {
+    session: seat.session,
+    task: 't-hand',
+    epoch: 1,
+    incarnation: 'by-hand',
+    by: null,
+    place: null,
+  } as const
+  const who = { process: { pid: process.pid, startTicks: life, namespace }, takenAt: 0, work: 0, lost: null }
+  await files.put({ ...held, ...who })
+  const idle = await workOnce('cat')
+  assert.equal(idle.code, 0, idle.err)
+  const { state: now, epoch } = await ground.store.task('t-hand')
+  assert.deepEqual([now, epoch], ['accepted', 1], 'it is not interrupted')
+  await files.put({ ...held, ...who, process: { ...who.process, startTicks: '1' } })
+  await workOnce('cat')
+  assert.equal((await ground.store.task('t-hand')).state, 'completed', 'its client is dead')
 })

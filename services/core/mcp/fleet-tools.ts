@@ -31,6 +31,28 @@ export const FLEET_TOOLS: readonly Tool[] = [
     },
   },
   {
+    name: 'update_my_status',
+    title: 'Say what you are doing',
+    description:
+      'Tells your partner that you are working, waiting, blocked or complete: it comes to it as a message. What becomes of a task is said by ' +
+      'report_progress, complete_task and fail_task.',
+    inputSchema: inputOf(
+      {
+        status: { type: 'string', enum: ['working', 'waiting', 'blocked', 'complete'], description: 'What you are.' },
+        ...SPEAKER_FIELDS,
+      },
+      ['status'],
+    ),
+    effect: 'adds',
+    isRepeatable: false,
+    async call(member, input) {
+      const status = textIn(input, 'status') ?? ''
+      const draft = { text: `My status is now: ${status}`, action: 'status_update' }
+      const { state, to, why } = await member.sendToPartner(speakerIn(input), draft)
+      return { status, told: to, state, ...(why === null ? {} : { note: why }) }
+    },
+  },
+  {
     name: 'create_conversation',
     title: 'Open a conversation',
     description:
