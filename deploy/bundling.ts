@@ -50,6 +50,19 @@ const unreached: Plugin = {
   },
 }
 
+/** A part of the command line that is bundled into one file of its own. */
+export const WHOLE = 'hook'
+
+/** Leaves that part out of the chunks of the others where it is started in a hurry. */
+const wholePart: Plugin = {
+  name: 'whole part',
+  setup({ onResolve }) {
+    onResolve({ filter: new RegExp(`^\\./${WHOLE}\\.ts$`), namespace: 'file' }, ({ importer }) =>
+      importer.endsWith('/lean-commands.ts') ? { path: `./${WHOLE}.js`, external: true } : undefined,
+    )
+  },
+}
+
 /** The esbuild options for programs, given by name and source. */
 export function bundling(entryPoints: Readonly<Record<string, string>>) {
   return {
@@ -62,7 +75,7 @@ export function bundling(entryPoints: Readonly<Record<string, string>>) {
     banner: { js: banner },
     // Native modules find their binaries beside their own package.json.
     external: ['better-sqlite3', 'node-inotify', 'unix-dgram'],
-    plugins: [lateBuiltins, unreached],
+    plugins: [lateBuiltins, unreached, wholePart],
     // V8 keeps a program's text while it runs, in twice the bytes where one character is beyond Latin-1. Names stay, and lines
     // are short, for readers of a stack trace.
     minifyWhitespace: true,

@@ -7,9 +7,8 @@ import type { ClientFacts } from '#agents/hook-report.ts'
 import { HookReports } from '#agents/hook-reports.ts'
 import { sessionIn } from '#agents/session-in.ts'
 import type { CommandContext } from '#console/context.ts'
-import { EXIT, type ExitCode } from '#console/failure.ts'
 import { pidNamespace } from '#runtime/process-life.ts'
-import { SETTINGS } from '#runtime/settings.ts'
+import { path, STATE_FALLBACK } from '#runtime/setting-parsers.ts'
 import { readHookInput } from './hook-input.ts'
 
 /** What is asked of a hook on its command line: `s2 hook EVENT --agent CLIENT [--state FOLDER]`. */
@@ -26,7 +25,7 @@ const INPUT_WITHIN_MS = 60
  * Tells keepalive what a client says, and the client what waits for it. Whatever goes wrong it answers nothing and 0: a hook must never
  * stop a turn by a fault of its own.
  */
-export async function runHook(argv: readonly string[], context: CommandContext): Promise<ExitCode> {
+export async function runHook(argv: readonly string[], context: CommandContext): Promise<number> {
   try {
     const asked = readArguments(argv, context.env)
     if (asked === null) context.tell(`s2: hook wants EVENT --agent ${CLIENTS.join('|')}\n`)
@@ -35,13 +34,13 @@ export async function runHook(argv: readonly string[], context: CommandContext):
   } catch (error) {
     context.tell(`s2: the hook did nothing: ${(error as Error).message.slice(0, 200)}\n`)
   }
-  return EXIT.done
+  return 0
 }
 
 function readArguments(argv: readonly string[], env: CommandContext['env']): Asked | null {
   const client = CLIENTS.find((each) => each === optionIn(argv, '--agent'))
   if (client === undefined) return null
-  const state = SETTINGS.S2_STATE.parse(optionIn(argv, '--state') ?? env.S2_STATE ?? SETTINGS.S2_STATE.fallback)
+  const state = path(optionIn(argv, '--state') ?? env.S2_STATE ?? STATE_FALLBACK)
   const [name = null] = argv
   return { client, state, name: name?.startsWith('-') === true ? null : name }
 }
@@ -69,12 +68,12 @@ async function hear({ name, client, state }: Asked, context: CommandContext): Pr
 }
 
 /** Becomes a shell that waits, beside an idle client, for the text of a wake. Its exit code 2 makes the client begin a turn. */
-async function waitForWake({ client, state }: Asked, context: CommandContext): Promise<ExitCode> {
+async function waitForWake({ client, state }: Asked, context: CommandContext): Promise<number> {
   const input = await readHookInput(process.stdin, HOOK_INPUT_MAX, INPUT_WITHIN_MS, context.clock)
   const event = readHookEvent(client, null, input)
-  if (event === null || event.subagent !== null || !existsSync(state)) return EXIT.done
+  if (event === null || event.subagent !== null || !existsSync(state)) return 0
   const { waiterCommand } = await import('#agents/wake/hook-waiter.ts')
-  return (await context.become(await waiterCommand(state, event, context.clock))) as ExitCode
+  return await context.become(await waiterCommand(state, event, context.clock))
 }
 
 function factsOf(client: Client, env: CommandContext['env']): ClientFacts {

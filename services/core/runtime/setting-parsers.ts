@@ -73,6 +73,8 @@ export const gitBranchName = matching(/^(?![-/.])(?!.*(\.\.|\/\/|@\{))[\w./-]{1,
 export const text = matching(/\S/, 'must not be empty')
 /** An absolute path; `~` is the home folder. */
 export const path = (value: string): string => resolve(text(value).replace(/^~(?=\/|$)/, homedir()))
+/** The state folder where nothing names another. */
+export const STATE_FALLBACK = '~/.local/state/s2'
 /** Parts between commas; empty ones are left out. */
 export const list = (value: string): readonly string[] =>
   value

@@ -12,6 +12,7 @@ import {
   parseAddress,
   path,
   rolesByRole,
+  STATE_FALLBACK,
   stallActions,
   text,
   unixSocketUrl,
@@ -45,7 +46,7 @@ export const SETTINGS = {
   S2_STATE: {
     about: 'Folder that holds what this host keeps: database, inbox, outbox, credentials, sockets.',
     programs: PROGRAMS,
-    fallback: '~/.local/state/s2',
+    fallback: STATE_FALLBACK,
     example: '/var/lib/s2',
     parse: path,
   },
