@@ -83,12 +83,19 @@ function groupsFor(client: HookedClient, event: string, wishes: HookWishes): Hoo
   if (!EVENTS[client].some((each) => each === event)) return []
   const matcher = MATCHERS[event]
   const hooks = [hookFor(client, event, wishes)]
-  return [{ ...(matcher === undefined ? {} : { matcher }), hooks }, ...waitersFor(client, event)]
+  return [{ ...(matcher === undefined ? {} : { matcher }), hooks }, ...waitersFor(client, event, wishes)]
 }
 
-/** Hooks that wait beside a session, to wake it. There are none yet. */
-function waitersFor(_client: HookedClient, _event: string): HookGroup[] {
-  return []
+/** When a session of Claude Code begins to wait for input: from here on a wake may begin its next turn. */
+const WAITED_AFTER = ['SessionStart', 'Stop']
+/** Longer than the waiter waits, so that it ends by itself. */
+const WAITER_TIMEOUT_S = 600
+
+/** A hook that waits beside an idle session, to wake it. It costs no tokens, and keeps nobody waiting. */
+function waitersFor(client: HookedClient, event: string, { state }: HookWishes): HookGroup[] {
+  if (client !== 'claude' || !WAITED_AFTER.includes(event)) return []
+  const command = hookCommand(client, 'wait', state)
+  return [{ hooks: [{ type: 'command', command, asyncRewake: true, timeout: WAITER_TIMEOUT_S }] }]
 }
 
 function hookFor(client: HookedClient, event: string, { state, door }: HookWishes): Readonly<Record<string, unknown>> {
