@@ -332,7 +332,7 @@ test('a file that S2 itself kept: each message that is missing here comes back, 
   const store = await ground.open()
   const { a, b, opened } = await openChannel(store)
   const first = await store.send(a, 'key 1', { text: 'both have it' })
-  const other = await store.send(a, 'key 5', { text: 'both have it, and neither has read it' })
+  await store.send(a, 'key 5', { text: 'both have it, and neither has read it' })
   ground.look((database) => database.exec(`VACUUM INTO '${crossing.order.file}'`))
   const held = await ground.open('write', crossing.order.file)
   const lost = await held.send(a, 'key 2', { text: 'lost, and acked' })
@@ -340,6 +340,7 @@ test('a file that S2 itself kept: each message that is missing here comes back, 
   await held.send(b, 'key 3', { text: 'lost' })
   await held.send(b, 'key 4', { text: 'sent again since' })
   const alone = await openChannel(held, 's2-worker-2')
+  await held.post(alone.b, { agent: 's2-worker-1' }, 'key 1', { text: 'lost, of another worker' })
   await held.addTask({
     id: 'T-lost',
     description: 'lost',
@@ -355,7 +356,7 @@ test('a file that S2 itself kept: each message that is missing here comes back, 
   const planned = await crossing.plan()
   assert.equal(planned.kind, 's2')
   assert.deepEqual(counts(planned), {
-    [opened.id]: ['live', 'here', 3, 1, 1, 'T-lost'],
+    [opened.id]: ['live', 'here', 4, 1, 2, 'T-lost'],
     [alone.opened.id]: ['live', 'kept', 0, 0, 0, ''],
   })
   assert.deepEqual(planned.conversations[0]?.acks, [first.id])
@@ -369,10 +370,15 @@ test('a file that S2 itself kept: each message that is missing here comes back, 
   assert.deepEqual(await store.tokens(alone.b), [alone.opened.tokens.b])
   const left = (await store.unacked(b, 0, 10)).filter(({ text }) => !text.startsWith('{'))
   assert.deepEqual(
-    left.map(({ id }) => id),
-    [other.id],
+    left.map(({ text, sender }) => [text, sender]),
+    [
+      ['both have it, and neither has read it', undefined],
+      ['lost, of another worker', 's2-worker-2'],
+    ],
     'what was read is not given again',
   )
+  const posted = await store.post(alone.b, { agent: 's2-worker-1' }, 'key 1', { text: 'lost, of another worker' })
+  assert.deepEqual(idsOf(posted), idsOf(left.slice(1)), 'its key is its writer’s')
   const again = await store.send(b, 'key 3', { text: 'lost' })
   assert.equal(
     (await store.unacked(a, 0, 10)).at(-1)?.id,
@@ -472,3 +478,7 @@ test('what fails in a file is said of that file, and not of the database that it
   crossing.sql('DROP TABLE messages')
   assert.throws(() => source.strayMessages(), { code: 'invalid', message: /^\/the\/original\.db is no database/ })
 })
+
+function idsOf(messages: readonly { readonly id: number }[]): number[] {
+  return messages.map(({ id }) => id)
+}

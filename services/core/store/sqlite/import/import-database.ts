@@ -1,7 +1,7 @@
 import { basename } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
 import { READ_MAX } from '#fleet/message.ts'
-import { sessionId } from '#fleet/session-id.ts'
+import { type SessionId, sessionId } from '#fleet/session-id.ts'
 import type { StoreParts } from '../../store.ts'
 import { identify, isSameFile } from '../file/database-path.ts'
 import { importInstead } from '../file/schema.ts'
@@ -92,7 +92,7 @@ function presentIn(tables: Tables, source: SourceFile): Present {
   }
   const prints = live.size === 0 ? new Map<string, PresentPrint>() : readPrints(tables, live)
   const isSent = (message: SourceMessage, nth: number): boolean =>
-    tables.messages.hasSend(sessionId(message.conversation, message.from), keyOf(message, nth))
+    tables.messages.hasSend(speakerOf(message), keyOf(message, nth))
   return {
     isLive: (conversation) => live.get(conversation) ?? null,
     has: (message, nth) =>
@@ -122,6 +122,11 @@ function readPrints({ connection }: Tables, conversations: ReadonlyMap<string, u
 }
 
 const NO_PRINT: PresentPrint = { count: 0, unread: [] }
+
+/** Whose key it is: who wrote the message, whichever conversation it lies in. */
+function speakerOf({ conversation, from, writer }: SourceMessage): SessionId {
+  return writer?.session ?? sessionId(conversation, from)
+}
 
 /** The key under which a message is sent here: its own, where S2 sent it, or one that is made of what it is. */
 function keyOf({ send, print }: SourceMessage, nth: number): string {

@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto'
 import { roleHead } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
+import type { Writer } from '#fleet/peer-messages.ts'
 import { isConversationId, isObserver, type Side } from '#fleet/session-id.ts'
 import { SqliteConnection } from '../file/connection.ts'
 import { inspectSchema } from '../file/schema.ts'
@@ -31,6 +32,8 @@ export interface SourceMessage {
   /** As the Python bridge writes it. */
   readonly timestamp: string
   readonly isRead: boolean
+  /** Who wrote it, where S2 noted that another agent did; null in a file of others, who could say anything. */
+  readonly writer: Writer | null
   /** The idempotency key by which S2 sent it, and the hash of its draft. */
   readonly send: { readonly key: string; readonly draft: Uint8Array } | null
   /** Tells it from all others but those with the same ends, text and time. */
@@ -188,6 +191,7 @@ export class SourceFile implements Disposable {
       files: about.files,
       timestamp,
       isRead: this.#marks === 'none' || isSet(this.#marks === 'read' ? read : to === 'a' ? read_a : read_b),
+      writer: this.kind === 's2' ? about.writer : null,
       send: typeof key === 'string' && draft instanceof Uint8Array ? { key, draft } : null,
       print: printOf(conversation.id, from, to, text, timestamp),
     }

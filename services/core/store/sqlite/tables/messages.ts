@@ -87,6 +87,7 @@ export interface ForeignMessage {
   /** As the Python bridge writes it. */
   readonly timestamp: string
   readonly isRead: boolean
+  readonly writer: Writer | null
   readonly key: string
   readonly draft: Uint8Array | null
 }
@@ -182,8 +183,9 @@ export class MessageTable {
 
   /** Takes over a message of another database; answers its id, or null where its sender has used its key here already. */
   takeOver(message: ForeignMessage): number | null {
-    const { from, key, timestamp, isRead } = message
-    if (this.hasSend(from, key)) return null
+    const { from, key, timestamp, isRead, writer } = message
+    const sender = writer?.session ?? from
+    if (this.hasSend(sender, key)) return null
     const { conversation, side } = parseSession(from)
     const draft = { text: redact(message.text), action: message.action, files: message.files.map(redact) }
     const id = this.#connection.insert(
@@ -192,12 +194,12 @@ export class MessageTable {
       side,
       side === 'a' ? 'b' : 'a',
       draft.text,
-      pythonMetadata(draft.action === null ? null : redact(draft.action), draft.files),
+      pythonMetadata(draft.action === null ? null : redact(draft.action), draft.files, { writer }),
       timestamp,
       isRead ? 1 : 0,
     )
     if (id > ID_MAX) throw idsSpent()
-    this.#connection.run(INSERT_SEND, from, key, message.draft ?? fingerprint(draft), id)
+    this.#connection.run(INSERT_SEND, sender, key, message.draft ?? fingerprint(draft), id)
     return id
   }
 
