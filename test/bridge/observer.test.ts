@@ -55,7 +55,16 @@ test('an observer reads conversations, tasks, verdicts and incidents of the whol
 test('whatever else there is, an observer is refused: each verb that writes, and each of a session', async () => {
   await using scene = await watched()
   const { ground, seat, channel } = scene
-  const reads = new Set<VerbName>(['conversations', 'tasks', 'task', 'evidence', 'verdicts', 'incidents'])
+  const reads = new Set<VerbName>([
+    'conversations',
+    'tasks',
+    'task',
+    'evidence',
+    'verdicts',
+    'incidents',
+    'listAgents',
+    'reservations',
+  ])
   const { session } = seat
   const inputs: Partial<Record<VerbName, object>> = {
     send: { from: session, key: 'k', draft: { text: 'x' } },
@@ -72,6 +81,20 @@ test('whatever else there is, an observer is refused: each verb that writes, and
       task: { id: 'u', description: 'd', priority: 'P1', role: null, holder: null, deadline: null, createdBy: session },
     },
     cancelTask: { id: 't' },
+    post: { from: session, to: { agent: 's2-worker-1' }, key: 'k', draft: { text: 'x' } },
+    leaseMessages: { reader: session, by: 'me', limit: 1, leaseMs: 1_000 },
+    noteLeases: { reader: session, notes: [] },
+    giveUpMessages: { reader: session, ids: [1], why: 'w' },
+    messageStatus: { id: 1 },
+    deadLetters: {},
+    retryMessages: { ids: [1] },
+    dropMessages: { ids: [1] },
+    reserveFiles: {
+      holder: session,
+      wanted: { repository: ['r'], globs: ['g'], mode: 'shared', forMs: 1_000, task: null, epoch: null, note: null },
+    },
+    releaseFiles: { holder: channel.b.session, which: { repository: null, globs: null } },
+    noteUncheckedCommit: { by: session, commit: { repository: ['r'], commit: 'c', paths: [] } },
     hintCredentials: { conversations: [channel.b.session.split('/')[0] ?? ''] },
   }
   for (const [name, { who }] of Object.entries(VERBS)) {
