@@ -45,6 +45,8 @@ class ClientRun implements RunningCommand {
   readonly #task: Task
   readonly #parts: ClientRunParts
   readonly #output: CommandOutput
+  /** Its standard error, which is no progress: it explains a death. */
+  readonly #complaints: CommandOutput
   readonly #stopping = new AbortController()
   readonly #over = new AbortController()
   readonly #budget: RunBudget
@@ -61,6 +63,7 @@ class ClientRun implements RunningCommand {
     this.#task = task
     this.#parts = parts
     this.#output = new CommandOutput(onLine, parts.clock)
+    this.#complaints = new CommandOutput(() => undefined, parts.clock)
     this.#budget = parts.budget.of(task)
     this.ended = this.#run().finally(() => this.#over.abort())
   }
@@ -109,7 +112,8 @@ class ClientRun implements RunningCommand {
     if (ending?.is === 'budget' || (this.#isOverBudget && ending?.is !== 'done')) return this.#budget.end(this.usage)
     const isAnswer = ending?.is === 'done' || ending?.is === 'failed'
     if (isAnswer && !this.#isStopped) await sessions.forget(this.#task.id)
-    return endOf(ending, process, this.#output.end())
+    this.#output.end()
+    return endOf(ending, process, this.#complaints.end())
   }
 
   /** Runs the client once, to its end. Rejects when it cannot be started. */
@@ -145,7 +149,7 @@ class ClientRun implements RunningCommand {
         },
         onOutput: (chunk, stream) => {
           if (stream === 'stdout') lines.take(chunk)
-          else this.#output.take(chunk, stream)
+          else this.#complaints.take(chunk, stream)
         },
       },
       clock,

@@ -14,6 +14,8 @@ export function codexDriver(options: Pick<AgentOptions, 'model' | 'permissionMod
   return { argv: () => ['codex', 'app-server'], talk: (parts) => new CodexTalk(parts, options, zone) }
 }
 
+/** What its own tools are called for people. */
+const TOOLS: Readonly<Record<string, string>> = { commandExecution: 'shell', fileChange: 'edit', webSearch: 'search' }
 /** Items that are no tools. */
 const NO_TOOLS = ['reasoning', 'plan', 'contextCompaction', 'hookPrompt']
 
@@ -147,7 +149,7 @@ class CodexTalk implements ClientTalk {
   #hearTool(item: unknown, type: string, isOver: boolean): void {
     if (NO_TOOLS.includes(type)) return
     const id = textOf(field(item, 'id')) ?? type
-    const line = toolLine(textOf(field(item, 'tool')) ?? type, item)
+    const line = toolLine(textOf(field(item, 'tool')) ?? TOOLS[type] ?? type, item)
     if (!isOver) {
       this.#tools.add(id)
       this.#parts.show(line)

@@ -1,3 +1,4 @@
+import { indented } from '#console/terminal-text.ts'
 import type { Task } from '#fleet/task.ts'
 import { attemptsInWords } from '#fleet/task-attempts.ts'
 
@@ -10,7 +11,7 @@ export function taskPrompt(task: Task, isResumed: boolean): string {
 }
 
 function facts(task: Task, isResumed: boolean): string[] {
-  const { id, epoch, role, priority, createdBy, deadline, attempts } = task
+  const { id, epoch, role, priority, createdBy, deadline, attempts, checkpoint } = task
   const earlier = attempts.filter(({ end }) => end !== null)
   return [
     'S2, which keeps the fleet that this agent belongs to, gives these facts:',
@@ -22,6 +23,9 @@ function facts(task: Task, isResumed: boolean): string[] {
       : []),
     ...(earlier.length === 0 || isResumed ? [] : ['- it was begun before, so that some of it may be done already:']),
     ...(isResumed ? [] : attemptsInWords({ attempts: earlier }, (session) => session).map((line) => `  ${line}`)),
+    ...(checkpoint === undefined || checkpoint === ''
+      ? []
+      : ['- what its last holder left to go on from:', indented(checkpoint)]),
     '- nobody is there to answer questions; the last message of this turn is kept as the result of the task',
     '',
     isResumed ? 'The description of the task, once more:' : 'The description of the task, as it was given:',

@@ -194,3 +194,31 @@ test('a task whose budget is used up already is not begun', async () => {
   const end = await host.begin({ usage }).ended
   assert.deepEqual([end.tail, host.starts.length], ['the budget of the task is used up: 11 of 10 tokens', 0])
 })
+
+test('a task that was begun elsewhere tells what is known of that', async () => {
+  const host = new Host('claude', 'claude-success')
+  const attempt = {
+    epoch: 1,
+    holder: 'conv_x/b',
+    startedAt: 0,
+    end: 'silent',
+    endedAt: 1,
+    note: 'ran the tests',
+  } as const
+  await host.begin({ attempts: [attempt], checkpoint: 'mended login.ts\nnext: the tests' }).ended
+  const content = host.heard[0]?.message?.content ?? ''
+  assert.match(
+    content,
+    /begun before[\s\S]*conv_x\/b, 1970-01-01T00:00:00Z: its agent was not heard any more: ran the tests/,
+  )
+  assert.match(content, /left to go on from:\n {2}mended login\.ts\n {2}next: the tests\n/)
+})
+
+test('what a client complains of is no progress, and explains its death', async () => {
+  const host = new Host('claude', 'claude-success:1')
+  const program = join(host.folder, 'bin', 'claude')
+  writeFileSync(program, readFileSync(program, 'utf8').replace("exec '", "echo 'no such option' >&2\nexec '"))
+  const end = await host.begin().ended
+  assert.equal(end.tail, 'no such option\nthe client ended without a result: it was ended by SIGKILL\n')
+  assert.deepEqual(host.shown, [])
+})

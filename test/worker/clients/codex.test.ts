@@ -19,7 +19,7 @@ test('a turn that is completed is the result; its words, thread and tokens are k
 test('a command that it runs is shown, and runs until its end', () => {
   const lines = recorded('codex-shell')
   const { talk, shown } = hear('codex', lines)
-  assert.deepEqual(shown, ["commandExecution: /bin/bash -lc 'echo hi'", 'answer 7'])
+  assert.deepEqual(shown, ["shell: /bin/bash -lc 'echo hi'", 'answer 7'])
   assert.deepEqual(talk.usage, { inputTokens: 20, outputTokens: 10, cachedTokens: 0, costUsd: null, turns: 1 })
   const began = lines.findIndex((line) => line.includes('"commandExecution"'))
   assert.equal(hear('codex', lines.slice(0, began + 1)).talk.runsTool, true)
@@ -92,7 +92,7 @@ test('a declined command that was the last that it tried fails the task, and one
   const denied = hear('codex', [...lines.slice(0, -1), item('declined'), end]).talk.ending
   assert.deepEqual(denied, {
     is: 'failed',
-    why: 'permission denied for commandExecution: rm x; it said: answer 7',
+    why: 'permission denied for shell: rm x; it said: answer 7',
   })
   const around = hear('codex', [...lines.slice(0, -1), item('declined'), item('completed'), end]).talk.ending
   assert.equal(around?.is, 'done')
