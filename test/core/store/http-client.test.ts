@@ -16,16 +16,24 @@ import { until } from '../../until.ts'
 
 const B = 'conv_0123456789abcdef/b'
 const TOKEN = 'ab'.repeat(32)
+const IDLE = { state: 'idle', what: null, until: null } as const
 
 /** What a bridge says to one question after the other; the last is said again. */
 async function asked(
   answers: readonly (() => readonly [status: number, body: unknown])[],
-  { token = TOKEN as string | null, verb = 'conversations' as 'conversations' | 'lease' | 'record' } = {},
+  { token = TOKEN as string | null, verb = 'conversations' as 'conversations' | 'lease' | 'record' | 'beat' } = {},
 ) {
   let count = 0
   const created: number[] = []
+  const bodies: string[] = []
   const server = createServer((request, response) => {
-    request.resume()
+    if (request.headers.upgrade !== undefined) {
+      response.writeHead(404).end() // no socket gets through
+      return
+    }
+    request.setEncoding('utf8').on('data', (text: string) => {
+      bodies[count] = `${bodies[count] ?? ''}${text}`
+    })
     request.on('end', () => {
       const [status, body] = (answers[Math.min(count, answers.length - 1)] as (typeof answers)[number])()
       count += 1
@@ -46,9 +54,10 @@ async function asked(
       conversations: () => store.conversations(),
       lease: () => store.leaseTask(B, 'i'),
       record: () => store.record({ actor: B, action: 'tried', details: {} }),
+      beat: () => store.beat([{ session: B, host: 'h', incarnation: 'i', seq: 1, work: 0, activity: IDLE }]),
     }
     const asking: Promise<unknown> = ways[verb]()
-    return { answer: await asking.catch((error: unknown) => error), count, created }
+    return { answer: await asking.catch((error: unknown) => error), count, created, bodies }
   } finally {
     await store[Symbol.asyncDispose]()
     server.close()
@@ -62,6 +71,18 @@ const away = () => [503, { code: 'unavailable', detail: 'starting' }] as const
 const justStarted = () => {
   return [401, { code: 'expired', detail: 'just started', time: Date.now(), retryAfterS: 0.05 }] as const
 }
+
+test('an older bridge that refuses a beat with what a client does gets the beat without it', async () => {
+  const older = () => [400, { code: 'invalid', detail: 'activity is not known' }] as const
+  const { answer, bodies } = await asked([older, () => [200, null]], { verb: 'beat' })
+  assert.equal(answer, undefined)
+  assert.deepEqual(
+    bodies.map((body) => body.includes('"activity"')),
+    [true, false],
+  )
+  const inVain = await asked([older], { verb: 'beat' })
+  assert.equal((inVain.answer as { code: string }).code, 'invalid')
+})
 
 test('tries in vain end, but a bridge that says when it will hear us is waited for', async () => {
   const inVain = await asked([away])

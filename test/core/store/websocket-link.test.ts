@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { test } from 'node:test'
 import { type WebSocket, WebSocketServer } from 'ws'
+import type { Beat } from '#fleet/beat.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { FrameSeal } from '#fleet/frame-seal.ts'
 import type { StoredMessage } from '#fleet/message.ts'
@@ -28,6 +29,7 @@ interface Said {
   readonly n?: number
   readonly proof?: string
   readonly nonce?: string
+  readonly beats?: readonly Partial<Beat>[]
 }
 
 /** A bridge that says a challenge, and from then on what the test lets it say. */
@@ -44,7 +46,7 @@ class Bridge implements AsyncDisposable {
   /** How many sockets were opened. */
   opened = 0
 
-  private constructor(server: WebSocketServer, port: number, clock: Clock) {
+  private constructor(server: WebSocketServer, port: number, clock: Clock, takes: readonly string[] | undefined) {
     this.#server = server
     server.on('connection', (ws, { headers }) => {
       this.#ws = ws
@@ -57,17 +59,18 @@ class Bridge implements AsyncDisposable {
         this.#heard.push(said)
         this.#news.resolve()
       })
-      this.say({ t: 'challenge', challenge: 'c'.repeat(32) })
+      this.say({ t: 'challenge', challenge: 'c'.repeat(32), takes })
     })
     const parts = { clock, chance: systemChance, log: recordingLog() }
     const ring = { token: () => this.token, sessions: () => [B] }
     this.store = openRemoteStore(`http://127.0.0.1:${port}`, ring, parts, { pollMs: NEVER })
   }
 
-  static async open(clock: Clock = systemClock): Promise<Bridge> {
+  /** `takes`: what it says that it understands; an older bridge says nothing of it. */
+  static async open(clock: Clock = systemClock, takes?: readonly string[]): Promise<Bridge> {
     const server = new WebSocketServer({ host: '127.0.0.1', port: 0 })
     await once(server, 'listening')
-    return new Bridge(server, (server.address() as { port: number }).port, clock)
+    return new Bridge(server, (server.address() as { port: number }).port, clock, takes)
   }
 
   say(frame: object): void {
@@ -277,6 +280,33 @@ test('who stood still itself does not take the bridge for silent: its answer may
     isOver = true
   })
   while (!isOver) await clock.advance(1_000) // by plain requests, which nobody answers here
+})
+
+test('a bridge is told what a client does where it says that it understands that, and an older one is not', async () => {
+  const activity = { state: 'waiting', what: 'permission prompt', until: null } as const
+  const heardOf = async (takes?: readonly string[]) => {
+    await using bridge = await Bridge.open(new ManualClock(), takes)
+    const beat = async (seq: number): Promise<void> => {
+      const said = { session: B, host: 'h', incarnation: 'one', seq, work: 0, activity }
+      await bridge.store.beat([said]).catch(() => undefined)
+    }
+    await using reader = new Reader(bridge, 0)
+    const first = reader.take(1)
+    await bridge.hears('join')
+    bridge.joined(0)
+    bridge.mail(1, 1)
+    await first
+    void beat(1)
+    await bridge.hears('join')
+    bridge.joined(1)
+    bridge.mail(2, 2)
+    await reader.take(1)
+    void beat(2)
+    const { beats = [] } = await bridge.hears('beat', (frame) => frame.beats?.length === 1)
+    return beats[0]?.activity
+  }
+  assert.deepEqual(await heardOf(['activity', 'something newer']), activity)
+  assert.equal(await heardOf(), undefined)
 })
 
 test('a session moves to its new token with the next beat: the bridge may let the old one go soon', async () => {
