@@ -7,6 +7,7 @@ import { readOptions } from '../options.ts'
 import { beats } from './beats.ts'
 import { delivery } from './delivery.ts'
 import { describe } from './machine.ts'
+import { mcp } from './mcp.ts'
 import { memory } from './memory.ts'
 import { push } from './push.ts'
 import { redaction } from './redaction.ts'
@@ -16,7 +17,7 @@ import { openStage } from './stage.ts'
 import { tableText } from './table.ts'
 import { verdict } from './verdict.ts'
 
-const BENCHES: Readonly<Record<string, Bench>> = { push, delivery, sends, beats, verdict, memory, redaction }
+const BENCHES: Readonly<Record<string, Bench>> = { push, delivery, sends, beats, verdict, memory, mcp, redaction }
 
 const HELP = `usage: make bench [BENCH='--only push --quick']      or: node test/bench/main.ts [options]
 
