@@ -254,7 +254,9 @@ test('only a session whose process has ended is resumed, with the text by standa
   assert.match((await rung.whyNot(sampleSession({ process: null }), signal)) ?? '', /has not ended/)
   const ended = sampleSession({ process: { pid: living?.pid ?? 0, startTicks: '1' }, folder })
   assert.equal(await rung.whyNot(ended, signal), null)
-  assert.match((await rung.whyNot({ ...ended, id: '--settings=x' }, signal)) ?? '', /not known/)
+  for (const id of ['--settings=x', '-abcdef12']) {
+    assert.match((await rung.whyNot({ ...ended, id }, signal)) ?? '', /not known/)
+  }
   assert.equal(await rung.wake(ended, '--settings=evil', signal), 'read')
   assert.ok(existsSync(got))
   assert.equal(execFileSync('cat', [got], { encoding: 'utf8' }), `-p|--resume=${ended.id}|--settings=evil`)

@@ -15,8 +15,8 @@ const LOOK_MS = 20
 const LEFT_OVER_MS = 86_400_000
 
 /**
- * Waits for one line, in a shell: its three processes take 2 MB together, where a program of ours would take twenty times as much,
- * beside every idle agent. The pipe is opened for both directions, so that a writer who looks whether anybody reads does not end it.
+ * Waits for one line, in a shell: its three processes take half a megabyte together, where a program of ours would take a
+ * hundred times as much, beside every idle agent. The pipe is opened for both directions, so that a writer who looks whether anybody reads does not end it.
  * A wake ends it with 2 and its text on standard error, which Claude Code takes for the beginning of a turn.
  */
 const SCRIPT = `umask 077

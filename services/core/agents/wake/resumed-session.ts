@@ -12,7 +12,7 @@ export interface ResumeParts {
 /** One turn of a resumed session may take so long, milliseconds. */
 const TURN_MS = 1_800_000
 const OUTPUT_MAX = 16_000
-const SESSION_ID = /^[0-9a-f-]{8,64}$/i
+const SESSION_ID = /^[0-9a-f][0-9a-f-]{7,63}$/i
 
 /**
  * Runs one more turn of a session whose process has ended, without a terminal. It has the permissions that the client gives such a
@@ -37,9 +37,9 @@ export function resumedSession({ clock, env }: ResumeParts): WakeAdapter {
   })
 }
 
-/** The text goes in by standard input: in an argument it might be taken for an option. */
+/** The text goes in by standard input: in an argument it might be taken for an option. A person began the session in that folder. */
 function resumeCommand({ client, id }: ClientSession): readonly [string, ...string[]] | null {
   if (!SESSION_ID.test(id)) return null
   if (client === 'claude') return ['claude', '-p', `--resume=${id}`]
-  return client === 'codex' ? ['codex', 'exec', 'resume', id, '-'] : null
+  return client === 'codex' ? ['codex', 'exec', '--skip-git-repo-check', 'resume', id, '-'] : null
 }
