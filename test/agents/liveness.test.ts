@@ -35,7 +35,8 @@ describe('a client with a task in hand', () => {
 
   /** Claude Code in a worker's place, in the middle of a turn in which it took a task. */
   async function working(worker: number, id: string): Promise<{ home: ClaudeHome; pid: number }> {
-    const home = await placedClaude(fleet, worker, model)
+    await using stack = new AsyncDisposableStack()
+    const home = stack.use(await placedClaude(fleet, worker, model))
     model.scripts.set(home.sentKey, diligent({ work: () => silence }))
     await fleet.assign(worker, id, 'mend the fence')
     await until('the assignment is there', async () => (await fleet.unacked(worker)).length > 0)
@@ -44,6 +45,7 @@ describe('a client with a task in hand', () => {
     await fleet.task(id, 'taken', ({ state }) => state === 'accepted' || state === 'in_progress', 60_000)
     const [session] = home.sessions()
     assert.ok(session)
+    stack.move()
     return { home, pid: session.pid }
   }
 
