@@ -34,7 +34,7 @@ esac
 
 # One volume may hold the whole state, or several what each program needs of it (compose.yaml).
 case $program in
-  keepalive) folders='inbox outbox credentials hints run' ;;
+  keepalive) folders='inbox outbox agents held credentials hints run' ;;
   fs-watcher) folders='watcher run' ;;
   cred-sync) folders='. keys credentials hints run' ;;
   *) folders=. ;;
