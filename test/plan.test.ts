@@ -228,12 +228,6 @@ const noCircles: Rule = (house) => {
   return breaches
 }
 
-/** What rooms that are being built agree on. A file leaves this list with the first program that reaches it. */
-const AWAITED: ReadonlySet<string> = new Set([
-  'services/core/agents/client-session.ts',
-  'services/core/fleet/wake-text.ts',
-])
-
 const noDeadFiles: Rule = (house) => {
   const reached = new Set<string>()
   const visit = (path: string): void => {
@@ -243,7 +237,7 @@ const noDeadFiles: Rule = (house) => {
   }
   for (const program of PROGRAMS) visit(`services/${program}/main.ts`)
   return [...house.keys()]
-    .filter((path) => isService(path) && !path.endsWith('.d.ts') && !reached.has(path) && !AWAITED.has(path))
+    .filter((path) => isService(path) && !path.endsWith('.d.ts') && !reached.has(path))
     .map((path) => `${path} is reached from no program`)
 }
 

@@ -45,8 +45,9 @@ const DUE = 1 / 4
 const RETRY = 1 / 24
 
 /**
- * Renews the leases of tasks that agents took by hand, while their clients live. When a client is dead its renewals end: the lease
- * lapses, the watchdog gives the task to another, and a client session that is resumed before that finds it still its own.
+ * Renews the leases of tasks that agents took by hand, while their clients live. When a client is dead its renewals end, and
+ * the watchdog gives the task to another: at once where hooks told of the client, else when the lease lapses. A client session that is
+ * resumed before that finds it still its own.
  */
 export class HeldTaskRenewal {
   readonly #parts: HeldTaskRenewalParts
