@@ -6,6 +6,7 @@ import { writeFileSync } from 'node:fs'
 import { readOptions } from '../options.ts'
 import { beats } from './beats.ts'
 import { delivery } from './delivery.ts'
+import { hooks } from './hooks.ts'
 import { describe } from './machine.ts'
 import { mcp } from './mcp.ts'
 import { memory } from './memory.ts'
@@ -17,7 +18,17 @@ import { openStage } from './stage.ts'
 import { tableText } from './table.ts'
 import { verdict } from './verdict.ts'
 
-const BENCHES: Readonly<Record<string, Bench>> = { push, delivery, sends, beats, verdict, memory, mcp, redaction }
+const BENCHES: Readonly<Record<string, Bench>> = {
+  push,
+  delivery,
+  sends,
+  beats,
+  verdict,
+  memory,
+  mcp,
+  hooks,
+  redaction,
+}
 
 const HELP = `usage: make bench [BENCH='--only push --quick']      or: node test/bench/main.ts [options]
 
