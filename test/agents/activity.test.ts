@@ -133,7 +133,8 @@ describe('what a client does', { concurrency: 2 }, () => {
     socket.end(`${JSON.stringify(prompt('from elsewhere'))}\n`)
     await once(socket, 'close')
     await terminal.shows(/message from another session/i)
-    assert.match((await fleet.activity(worker, 'waiting')).what ?? '', /held message/)
+    // The client's own file calls it a permission prompt, until a hook says more.
+    await fleet.verdict(worker, 'held', ({ activity }) => /held message/.test(activity?.what ?? ''))
   })
 
   test('Claude Code that is killed is gone, and its session file is no life', async () => {

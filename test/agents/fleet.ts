@@ -14,7 +14,7 @@ import { Stage, type StageWorker, workerOf } from '../rehearse/stage.ts'
 import { until } from '../until.ts'
 
 /** Within this the fleet is told of what a client does: far longer than it takes, on a machine with much else to do. */
-const TOLD_MS = 30_000
+const TOLD_MS = 60_000
 
 /** A fleet of real programs whose workers are clients: nothing works there until a client is started in a worker's place. */
 export class ClientFleet implements AsyncDisposable {

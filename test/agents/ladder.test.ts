@@ -20,7 +20,8 @@ const PLACES = {
   codexTurn: 'app_server',
   codexQueue: 'codex_queue',
   ended: 'resume',
-  bypass: 'inbox_socket,tmux',
+  bypass: 'inbox_socket,rewake,tmux',
+  waiter: 'rewake',
   draft: 'tmux',
 } as const
 type Place = keyof typeof PLACES
@@ -58,7 +59,7 @@ describe('a wake is read by', { concurrency: 2 }, () => {
       .catch((error: Error) => assert.fail(`${error.message}\n${fleet.logOf(worker, 'fs-watcher')}`))
     const arrived = performance.now() - began
     assert.ok(!woken.newest.includes('a secret word'), 'a wake brings facts, and no message')
-    await until('the wake is told as read', () => fleet.wokenBy(worker).length > 0, 30_000)
+    await until('the wake is told as read', () => fleet.wokenBy(worker).length > 0, 60_000)
     const [worked] = fleet.wokenBy(worker)
     assert.equal(worked?.rung, rung)
     console.log(
@@ -86,10 +87,16 @@ describe('a wake is read by', { concurrency: 2 }, () => {
     await wake('pane', home.sentKey, 'tmux')
   })
 
+  test('Claude Code in a terminal, by a hook that waits beside it', async () => {
+    await using home = await placedClaude(fleet, workerAt('waiter'), model)
+    await home.sit()
+    await wake('waiter', home.sentKey, 'rewake')
+  })
+
   test('Claude Code in bypass mode, without a dialog, by the next rung', async () => {
     await using home = await placedClaude(fleet, workerAt('bypass'), model, { skipDangerousModePermissionPrompt: true })
     const terminal = await home.sit(['--dangerously-skip-permissions'])
-    await wake('bypass', home.sentKey, 'tmux')
+    await wake('bypass', home.sentKey, 'rewake')
     assert.doesNotMatch(await terminal.screen(), /Held peer message/)
   })
 

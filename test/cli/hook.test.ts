@@ -26,8 +26,13 @@ interface Hooked {
   readonly err: string
 }
 
-/** Runs `s2 hook` as a client does. With `null` for input its standard input stays open. */
-async function hook(args: readonly string[], input: string | null, env: NodeJS.ProcessEnv = {}): Promise<Hooked> {
+/** Runs `s2 hook` as a client does. With `null` for input its standard input stays open; it may come late, or not be closed. */
+async function hook(
+  args: readonly string[],
+  input: string | null,
+  env: NodeJS.ProcessEnv = {},
+  { lateMs = 0, closes = true } = {},
+): Promise<Hooked> {
   const child = spawn(process.execPath, ['services/cli/main.ts', 'hook', ...args], {
     env: { PATH: process.env.PATH, HOME: base, ...env },
   })
@@ -40,7 +45,8 @@ async function hook(args: readonly string[], input: string | null, env: NodeJS.P
     err += data.toString()
   })
   child.stdin.on('error', () => undefined)
-  if (input !== null) child.stdin.end(input)
+  const give = (): void => void (closes ? child.stdin.end(input) : child.stdin.write(input ?? ''))
+  if (input !== null) setTimeout(give, lateMs)
   const code = await new Promise<number | null>((resolve) => child.once('close', resolve))
   return { code, out, err }
 }
@@ -129,4 +135,16 @@ test('whatever is wrong, a hook answers nothing and ends well', async () => {
     assert.deepEqual([code, out], [0, ''], args.join(' '))
     assert.ok(err.split('\n').length <= 2, err)
   }
+})
+
+test('what comes late on a busy machine is heard, and the end of an object is enough', async () => {
+  const state = newState()
+  const late = await hook(
+    ['Stop', '--agent', 'claude'],
+    line('Stop'),
+    { S2_STATE: state },
+    { lateMs: 1_000, closes: false },
+  )
+  assert.deepEqual([late.code, late.err], [0, ''])
+  assert.equal(reportsIn(state).length, 1)
 })
