@@ -70,8 +70,12 @@ async function hear({ name, client, state }: Asked, context: CommandContext): Pr
   await orAfter(reports, () => reports.put(report, process.pid))
 }
 
-/** Becomes a shell that waits, beside an idle client, for the text of a wake. Its exit code 2 makes the client begin a turn. */
+/**
+ * Becomes a shell that waits, beside an idle client, for the text of a wake. Its exit code 2 makes the client begin a turn. Without a
+ * terminal Claude Code begins no turn, and does not end, before its hooks have: there nothing waits.
+ */
 async function waitForWake({ client, state }: Asked, context: CommandContext): Promise<number> {
+  if (context.env.CLAUDE_CODE_ENTRYPOINT !== 'cli') return 0
   const input = await readHookInput(process.stdin, HOOK_INPUT_MAX, INPUT_WITHIN_MS, context.clock)
   const event = readHookEvent(client, null, input)
   if (event === null || event.subagent !== null || !existsSync(state)) return 0

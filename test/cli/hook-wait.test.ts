@@ -19,10 +19,11 @@ class Waiter {
   readonly child: ChildProcessWithoutNullStreams
 
   /** Runs `s2 hook wait` as Claude Code does at the end of a turn. */
-  constructor(state: string, t: TestContext) {
+  constructor(state: string, t: TestContext, entry = 'cli') {
     const input = JSON.stringify({ session_id: session.id, hook_event_name: 'Stop', cwd: '/tmp' })
     const args = ['services/cli/main.ts', 'hook', 'wait', '--agent', 'claude', '--state', state]
-    this.child = spawn(process.execPath, args, { env: { PATH: process.env.PATH, HOME: base }, detached: true })
+    const env = { PATH: process.env.PATH, HOME: base, CLAUDE_CODE_ENTRYPOINT: entry }
+    this.child = spawn(process.execPath, args, { env, detached: true })
     let err = ''
     this.child.stderr.on('data', (data) => {
       err += String(data)
@@ -50,6 +51,11 @@ test('a hook that waits ends with the text of the wake and nothing else, and exi
   assert.equal(await rewakeWaiter(state).wake(session, TEXT, signal), 'sent')
   assert.deepEqual(await waiter.ended, { code: 2, err: `${TEXT}\n` })
   assert.equal(await waits(state), false)
+})
+
+test('nothing waits where Claude Code has no terminal: it would wait for its hooks', async (t) => {
+  const state = newState('without')
+  assert.deepEqual(await new Waiter(state, t, 'sdk-cli').ended, { code: 0, err: '' })
 })
 
 test('of several hooks of one session the last one waits', async (t) => {
