@@ -17,11 +17,14 @@ const LEFT_OVER_MS = 86_400_000
 /**
  * Waits for one line, in a shell: its three processes take half a megabyte together, where a program of ours would take a
  * hundred times as much, beside every idle agent. The pipe is opened for both directions, so that a writer who looks whether anybody reads does not end it.
+ * Whoever ends the shell by its group ends them all: timeout(1) would leave that group, and busybox has no such option.
  * A wake ends it with 2 and its text on standard error, which Claude Code takes for the beginning of a turn.
  */
 const SCRIPT = `umask 077
 [ -p "$1" ] || mkfifo "$1" || exit 0
-line=$(timeout "$2" head -n 1 <>"$1") || exit 0
+stay=--foreground
+timeout $stay 1 true 2>/dev/null || stay=
+line=$(timeout $stay "$2" head -n 1 <>"$1") || exit 0
 case $line in "S2 wake "*) printf '%s\\n' "$line" >&2; exit 2 ;; esac
 exit 0`
 
