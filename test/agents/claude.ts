@@ -22,7 +22,7 @@ const PROMPT = /^\s*❯/m
 export class ClaudeHome extends ClientHome {
   constructor(options: HomeOptions) {
     super(options)
-    const key = `sk-made-up-${this.key}`.padEnd(40, '0')
+    const key = `sk-made-up-${this.key}`.padEnd(40, '-')
     Object.assign(this.env, {
       ANTHROPIC_BASE_URL: this.modelUrl,
       ANTHROPIC_API_KEY: key,
