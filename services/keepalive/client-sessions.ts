@@ -48,6 +48,12 @@ const TAKEN_MAX = 500
 /** How often processes and the files of clients are looked at. */
 const LOOK_MS = 1_000
 const TIDY_MS = 60_000
+/**
+ * A session that its person has ended counts as idle for the fleet for so long: who resumes it, or goes on in another one, finds the
+ * task where it was. The end of a process that nobody announced counts at once.
+ */
+const LEAVING_MS = 20_000
+const LEAVING: ClientActivity = { state: 'idle', what: 'its session was ended', until: null }
 /** How long a session that has ended is shown. */
 const GONE_KEPT_MS = 3_600_000
 /** A session without a process that can be looked at is over when nothing was heard of it for so long. */
@@ -60,6 +66,8 @@ export class ClientSessions {
   readonly #parts: ClientSessionsParts
   readonly #sessions = new Map<string, ClientSession>()
   readonly #changed = new Set<string>()
+  /** The sessions that were just ended, and until when that may be taken back, by the clock that never jumps. */
+  readonly #leaving = new Map<string, number>()
   readonly #signs = new Map<SessionId, number>()
   readonly #change: FolderChangeCheck
   readonly #loop: RetryLoop
@@ -113,8 +121,9 @@ export class ClientSessions {
 
   /** What the clients of a session of the fleet do; undefined where none is known. */
   activityOf(session: SessionId): ClientActivity | undefined {
-    const sessions = [...this.#sessions.values()].filter((each) => each.session === session)
-    return strongestActivity(sessions) ?? undefined
+    const sessions = [...this.#sessions].filter(([, each]) => each.session === session)
+    const shown = sessions.map(([key, each]) => (this.#leaving.has(key) ? { ...each, activity: LEAVING } : each))
+    return strongestActivity(shown) ?? undefined
   }
 
   /** The signs of progress of a session of the fleet that were not asked for yet. */
@@ -168,6 +177,7 @@ export class ClientSessions {
     const { client, id } = report.event
     const before = this.#sessions.get(keyOf({ client, id })) ?? null
     const next = nextSession(before, { ...report, at: Math.min(report.at, clock.wall()) }, zone)
+    this.#noteLeaving(keyOf({ client, id }), before, next)
     this.#set({
       ...next,
       session: next.session ?? soleSession(sessionsHere()),
@@ -175,6 +185,22 @@ export class ClientSessions {
     })
     this.#noteSigns(before, next.signs)
     this.#keepBounded()
+  }
+
+  /** A report that ends a session is the client's own word: whoever is killed says none. */
+  #noteLeaving(key: string, before: ClientSession | null, next: ClientSession): void {
+    if (next.activity.state !== 'gone') this.#leaving.delete(key)
+    else if (before !== null && before.activity.state !== 'gone') {
+      this.#leaving.set(key, this.#parts.clock.now() + LEAVING_MS)
+    }
+  }
+
+  #endLeaving(): void {
+    for (const [key, until] of this.#leaving) {
+      if (this.#parts.clock.now() < until) continue
+      this.#leaving.delete(key)
+      this.#onUrgent()
+    }
   }
 
   /** A number of another namespace names another process here. */
@@ -193,6 +219,7 @@ export class ClientSessions {
   #lookAtClients(): void {
     const { clock, isRunning, withEvidence = (session) => session } = this.#parts
     this.#lookedAt = clock.now()
+    this.#endLeaving()
     for (const session of this.#sessions.values()) {
       if (session.activity.state === 'gone') continue
       const isGone =
@@ -219,6 +246,7 @@ export class ClientSessions {
 
   #forget(session: ClientSession): void {
     this.#sessions.delete(keyOf(session))
+    this.#leaving.delete(keyOf(session))
     this.#changed.add(keyOf(session))
     this.#forgotten.set(keyOf(session), session)
   }

@@ -104,6 +104,55 @@ test('what the fleet is to hear of at once is told, and turns that begin and end
   assert.equal(urgent, 1)
 })
 
+test('a session that its person has ended is gone for the fleet after some seconds only, as it may be resumed', async () => {
+  await using world = new World()
+  let urgent = 0
+  world.sessions.onUrgent(() => {
+    urgent += 1
+  })
+  const state = () => world.sessions.activityOf(WORKER)?.state
+  await world.hear('UserPromptSubmit', { prompt: 'go' }, FACTS)
+  await world.hear('SessionEnd', { reason: 'prompt_input_exit' })
+  world.isRunning = false
+  await world.clock.advance(15_000)
+  assert.equal(world.published.get('one')?.activity.state, 'gone', 'on this host it is known')
+  assert.equal(state(), 'idle')
+  urgent = 0
+  await world.clock.advance(6_000)
+  assert.deepEqual([state(), urgent], ['gone', 1])
+})
+
+test('a session that goes on within those seconds was never gone, and its end counts anew', async () => {
+  await using world = new World()
+  const state = () => world.sessions.activityOf(WORKER)?.state
+  await world.hear('SessionStart', {}, FACTS)
+  await world.hear('SessionEnd', { reason: 'resume' })
+  await world.clock.advance(15_000)
+  await world.hear('SessionStart', { source: 'resume' }, FACTS)
+  await world.clock.advance(10_000)
+  assert.equal(state(), 'idle')
+  world.isRunning = false
+  await world.clock.advance(1_100)
+  assert.equal(state(), 'gone', 'a death is told at once')
+})
+
+test('one session that ends as another begins, in one process, is no end', async () => {
+  await using world = new World()
+  const seen = new Set<string | undefined>()
+  const pass = async (): Promise<void> => {
+    for (let second = 0; second < 15; second += 1) {
+      await world.clock.advance(1_000)
+      seen.add(world.sessions.activityOf(WORKER)?.state)
+    }
+  }
+  await world.hear('SessionStart', {}, FACTS)
+  await world.hear('SessionEnd', { reason: 'clear' })
+  await pass()
+  await world.hear('SessionStart', { session_id: 'two', source: 'clear' }, FACTS)
+  await pass()
+  assert.deepEqual([...seen], ['idle'])
+})
+
 test('a session whose process ended is gone at once, and taken away after an hour', async () => {
   await using world = new World()
   await world.hear('UserPromptSubmit', {}, FACTS)

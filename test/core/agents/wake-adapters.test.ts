@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer as createHttpServer, type Server } from 'node:http'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer as createHttpServer, type Server, type ServerResponse } from 'node:http'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -10,10 +10,11 @@ import { after, type TestContext, test } from 'node:test'
 import { WebSocketServer } from 'ws'
 import type { ClientSession } from '#agents/client-session.ts'
 import { codexQueue, codexTurn } from '#agents/wake/codex-turn.ts'
-import { webhook } from '#agents/wake/for-people.ts'
+import { desktop, webhook } from '#agents/wake/for-people.ts'
 import { inboxSocket } from '#agents/wake/inbox-socket.ts'
 import { resumedSession } from '#agents/wake/resumed-session.ts'
 import { rewakeWaiter, waiterPipe } from '#agents/wake/rewake-waiter.ts'
+import { boundedWait } from '#runtime/bounded-wait.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { processStart } from '#runtime/process-stat.ts'
 import { sampleSession } from './sample-session.ts'
@@ -241,6 +242,95 @@ test('a webhook gets the text and the bearer of its file; a redirection or an er
   server.close()
   await assert.rejects(rung.wake(null, TEXT, signal), (error: Error) => !error.message.includes('secret-path'))
   assert.match((await webhook(null).whyNot(null, signal)) ?? '', /no address is set/)
+})
+
+/** A webhook behind a server on loopback that answers as the test says. */
+async function webhookTo(t: TestContext, answer: (response: ServerResponse) => void) {
+  const asked: string[] = []
+  const server = createHttpServer((request, response) => {
+    asked.push(request.url ?? '')
+    request.resume()
+    answer(response)
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.after(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  const { port } = server.address() as { port: number }
+  return { asked, port, rung: webhook({ url: new URL(`http://127.0.0.1:${port}/hook`), tokenFile: null }) }
+}
+
+test('a webhook that redirects leads nowhere else', async (t) => {
+  const elsewhere = await webhookTo(t, (response) => response.writeHead(204).end())
+  for (const status of [301, 307, 308]) {
+    const { rung, asked } = await webhookTo(t, (response) =>
+      response.writeHead(status, { location: `http://127.0.0.1:${elsewhere.port}/` }).end(),
+    )
+    await assert.rejects(rung.wake(null, TEXT, signal), new RegExp(`status ${status}`))
+    assert.deepEqual(asked, ['/hook'])
+  }
+  assert.deepEqual(elsewhere.asked, [])
+})
+
+test('a webhook that never answers, or never ends its answer, is given up', async (t) => {
+  const silent = await webhookTo(t, () => undefined)
+  const drip = await webhookTo(t, (response) => {
+    response.writeHead(200)
+    const dripping = setInterval(() => response.write('x'), 50)
+    response.on('close', () => clearInterval(dripping))
+  })
+  for (const { rung } of [silent, drip]) {
+    assert.ok(rung.timeoutMs <= 10_000)
+    const began = performance.now()
+    await assert.rejects(
+      boundedWait((over) => rung.wake(null, TEXT, over), 300, systemClock, signal),
+      /no answer within/,
+    )
+    assert.ok(performance.now() - began < 5_000)
+  }
+})
+
+test('of an answer without end a webhook reads little', async (t) => {
+  let written = 0
+  const { rung } = await webhookTo(t, (response) => {
+    const more = (): void => {
+      while (!response.destroyed && response.write('x'.repeat(16_384))) written += 16_384
+    }
+    response.writeHead(200).on('drain', more)
+    more()
+  })
+  await assert.rejects(rung.wake(null, TEXT, signal), /the webhook was not reached/)
+  assert.ok(written < 16 * 1024 * 1024, String(written))
+})
+
+test('a webhook whose token cannot be read is not called', async (t) => {
+  const { port, asked } = await webhookTo(t, (response) => response.writeHead(204).end())
+  const rung = webhook({ url: new URL(`http://127.0.0.1:${port}/`), tokenFile: join(folder, 'no-such-token') })
+  await assert.rejects(rung.wake(null, TEXT, signal))
+  assert.deepEqual(asked, [])
+})
+
+test('a desktop shows the text by notify-send, in which it is never an option', async () => {
+  const bin = join(folder, 'desktop')
+  mkdirSync(bin)
+  const got = join(folder, 'notified')
+  const notify = (script: string): void =>
+    writeFileSync(join(bin, 'notify-send'), `#!/bin/sh\n${script}\n`, { mode: 0o755 })
+  notify(`printf '%s|' "$@" > ${got}`)
+  const env = { PATH: `${bin}:${process.env.PATH}` }
+  assert.match((await desktop(systemClock, env).whyNot(null, signal)) ?? '', /no desktop/)
+  const rung = desktop(systemClock, { ...env, DISPLAY: ':99' })
+  assert.equal(await rung.whyNot(null, signal), null)
+  assert.equal(await rung.wake(null, '--help', signal), 'sent')
+  assert.equal(readFileSync(got, 'utf8'), '--app-name=S2|--|S2|--help|')
+  notify('exit 3')
+  await assert.rejects(rung.wake(null, TEXT, signal), /notify-send: .*3/)
+  rmSync(join(bin, 'notify-send'))
+  await assert.rejects(desktop(systemClock, { PATH: bin, DISPLAY: ':99' }).wake(null, TEXT, signal))
+  notify('sleep 30')
+  await assert.rejects(rung.wake(null, TEXT, AbortSignal.timeout(300)))
 })
 
 test('only a session whose process has ended is resumed, with the text by standard input', async (t) => {
