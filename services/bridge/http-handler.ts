@@ -374,7 +374,7 @@ function preflight(response: ServerResponse): void {
     .writeHead(204, {
       'access-control-allow-methods': 'POST',
       'access-control-allow-headers':
-        'authorization, content-type, content-digest, mcp-protocol-version, signature, signature-input, x-request-id',
+        'authorization, content-type, content-digest, mcp-protocol-version, mcp-session-id, s2-reader, signature, signature-input, x-request-id',
       'access-control-max-age': '600',
     })
     .end()

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { SessionId } from '#fleet/session-id.ts'
 import { faultOf, isRecord, RPC, type RpcAnswer } from '#mcp/json-rpc.ts'
@@ -13,6 +14,11 @@ import { type CallAs, sessionStore } from './session-store.ts'
 
 /** Where clients of the Model Context Protocol speak to a bridge (Streamable HTTP, without sessions of its own). */
 export const MCP_PATH = '/mcp'
+/** The header by which a client says which of its lives asks; `s2 mcp --headers` prints one. */
+const READER_HEADER = 's2-reader'
+/** The header that the protocol has for that until 2025-11-25: the bridge makes it up at the handshake, and keeps nothing of it. */
+const SESSION_HEADER = 'mcp-session-id'
+const READER = /^[A-Za-z0-9_.:-]{1,150}$/
 /** What a client that names no revision is taken to speak, as the specification says. */
 const UNNAMED: Revision = '2025-03-26'
 
@@ -53,7 +59,9 @@ export class McpDoor {
     const named = request.headers['mcp-protocol-version']
     const fault = headerFault(named, message)
     if (fault !== null) return this.#reply(response, 400, fault)
-    const answer = await this.#serverFor(session, revisionNamed(named) ?? UNNAMED).answer(message)
+    const reader = readerOf(request)
+    const answer = await this.#serverFor(session, reader, revisionNamed(named) ?? UNNAMED).answer(message)
+    if (beginsSession(message, answer)) response.setHeader(SESSION_HEADER, randomBytes(16).toString('hex'))
     if (answer === null) return void response.writeHead(202, { 'content-length': 0 }).end()
     this.#reply(response, statusOf(answer, message), answer)
   }
@@ -67,9 +75,9 @@ export class McpDoor {
     }
   }
 
-  #serverFor(session: SessionId, revision: Revision): McpServer {
+  #serverFor(session: SessionId, reader: string | null, revision: Revision): McpServer {
     const { call, clock } = this.#parts
-    const member = new StoreMember({ session, store: sessionStore(session, call), clock })
+    const member = new StoreMember({ session, reader, store: sessionStore(session, call), clock })
     return new McpServer(
       {
         version: VERSION,
@@ -91,6 +99,20 @@ export class McpDoor {
     response.end(body)
     this.#parts.onAnswer()
   }
+}
+
+/**
+ * Which life of the session's agent asks: one that began after another died must not ack, by its first check, what the other one
+ * had in hand. What is no such word counts for nothing.
+ */
+function readerOf({ headers }: IncomingMessage): string | null {
+  const named = headers[READER_HEADER] ?? headers[SESSION_HEADER]
+  return typeof named === 'string' && READER.test(named) ? named : null
+}
+
+function beginsSession(message: unknown, answer: RpcAnswer | readonly RpcAnswer[] | null): boolean {
+  const isHandshake = isRecord(message) && message.method === 'initialize'
+  return isHandshake && answer !== null && !Array.isArray(answer) && 'result' in answer
 }
 
 function messageIn(body: Buffer): { readonly message: unknown } | null {

@@ -44,9 +44,14 @@ function request(method: string, params: object = {}, id: number | undefined = 1
   return { jsonrpc: '2.0', id, method, params }
 }
 
-// biome-ignore lint/suspicious/noExplicitAny: answers are looked into
-async function call(name: string, input: object = {}, who: Seat = seat): Promise<any> {
-  const { json } = await post(request('tools/call', { name, arguments: input }), who)
+async function call(
+  name: string,
+  input: object = {},
+  who: Seat = seat,
+  headers: Record<string, string> = {},
+  // biome-ignore lint/suspicious/noExplicitAny: answers are looked into
+): Promise<any> {
+  const { json } = await post(request('tools/call', { name, arguments: input }), who, headers)
   return { isError: json.result.isError, ...JSON.parse(json.result.content[0].text) }
 }
 
@@ -62,7 +67,7 @@ test('without the token of a session nobody gets in, and is told how', async () 
 test('handshake, list and ping are answered as JSON, notifications by 202, GET and DELETE by 405', async () => {
   const began = await post(request('initialize', { protocolVersion: '2025-06-18' }))
   assert.deepEqual([began.status, began.json.result.protocolVersion], [200, '2025-06-18'])
-  assert.equal(began.headers.get('mcp-session-id'), null)
+  assert.match(began.headers.get('mcp-session-id') ?? '', /^[0-9a-f]{32}$/)
   const list = await post(request('tools/list'), seat, { 'mcp-protocol-version': '2025-06-18' })
   assert.ok(list.json.result.tools.length >= 15)
   const noted = await post({ jsonrpc: '2.0', method: 'notifications/initialized' })
@@ -115,6 +120,46 @@ test('a session takes, reports on and completes its task, and reads its mail onc
   assert.deepEqual((await call('check_messages')).messages, [])
   assert.deepEqual(await ground.store.unacked(seat.session, 0, 10), [], 'the next check acked it')
   assert.equal((await call('send_to_partner', { message: 'hi' })).state, 'queued')
+})
+
+const IN_HAND_MS = 300_000
+
+/** A client that shook hands of its own. */
+async function newReader(who: Seat): Promise<Record<string, string>> {
+  const { headers } = await post(request('initialize', { protocolVersion: '2025-06-18' }), who)
+  return { 'mcp-session-id': headers.get('mcp-session-id') ?? '' }
+}
+
+async function textsFor(who: Seat, headers: Record<string, string>): Promise<[string, number?][]> {
+  const { messages } = await call('check_messages', {}, who, headers)
+  return messages.map(({ message, again }: { message: string; again?: number }) =>
+    again === undefined ? [message] : [message, again],
+  )
+}
+
+test('what a reader had in hand that died comes again, marked, and the check of the next one acks none of it', async () => {
+  const { a, b } = await ground.channel()
+  await ground.store.send(a.session, 'k', { text: 'read me' })
+  const [died, next, named] = [await newReader(b), await newReader(b), { 's2-reader': 'claude:0d9f' }]
+  assert.deepEqual(await textsFor(b, died), [['read me']])
+  assert.deepEqual(await textsFor(b, next), [], 'it is in hand')
+  assert.equal((await ground.store.unacked(b.session, 0, 10)).length, 1, 'and not acked')
+  ground.clock.offsetMs += IN_HAND_MS
+  assert.deepEqual(await textsFor(b, next), [['read me', 2]])
+  assert.deepEqual(await textsFor(b, named), [])
+  ground.clock.offsetMs += IN_HAND_MS
+  assert.deepEqual(await textsFor(b, named), [['read me', 3]])
+  assert.equal((await ground.store.unacked(b.session, 0, 10)).length, 1)
+  assert.deepEqual(await textsFor(b, named), [])
+  assert.deepEqual(await ground.store.unacked(b.session, 0, 10), [], 'its own next check acked it')
+})
+
+test('a reader’s name that is none counts for nothing', async () => {
+  const { a, b } = await ground.channel()
+  await ground.store.send(a.session, 'k', { text: 'one' })
+  assert.equal((await call('check_messages', {}, b, { 's2-reader': 'x'.repeat(500) })).messages.length, 1)
+  assert.equal((await call('check_messages', {}, b, { 's2-reader': 'a b' })).messages.length, 0)
+  assert.deepEqual(await ground.store.unacked(b.session, 0, 10), [], 'both were nobody in particular')
 })
 
 test('a session has its own rights and no others', async () => {

@@ -1,7 +1,10 @@
 import type { Command } from 'commander'
+import { clientProcessAbove } from '#agents/client-process.ts'
+import { CLIENTS } from '#agents/client-session.ts'
 import type { CommandContext } from '#console/context.ts'
 import { stateFolder } from '#console/state-folder.ts'
 import { conversationOf, type SessionId, sideOf } from '#fleet/session-id.ts'
+import { findCaller } from '#member/caller.ts'
 import { HostSessions } from '#member/host-sessions.ts'
 import { ANY_SPEAKER } from '#member/member.ts'
 import { session as readSession } from '../option-parsers.ts'
@@ -38,6 +41,20 @@ export function define(command: Command, context: CommandContext): void {
 async function printHeaders(context: CommandContext, session: SessionId | null): Promise<void> {
   const said =
     session === null ? ANY_SPEAKER : { conversation: conversationOf(session), side: sideOf(session), token: null }
-  const { session: own, token } = await new HostSessions(stateFolder(context), null).speaker(said)
-  context.print(`${JSON.stringify({ Authorization: `Bearer ${own}.${token}` })}\n`)
+  const state = stateFolder(context)
+  const { session: own, token } = await new HostSessions(state, null).speaker(said)
+  const reader = await readerHere(state)
+  const headers = { Authorization: `Bearer ${own}.${token}`, ...(reader === null ? {} : { 'S2-Reader': reader }) }
+  context.print(`${JSON.stringify(headers)}\n`)
+}
+
+/** Which client asks for the headers: the bridge keeps what one has in hand apart from what the next one reads. Null: none is known. */
+async function readerHere(state: string): Promise<string | null> {
+  const { by } = await findCaller(state, process.ppid, 'host', undefined)
+  if (by !== null) return `${by.client}:${by.id}`
+  for (const client of CLIENTS) {
+    const found = clientProcessAbove(client, process.ppid)
+    if (found !== null) return `${client}:${found.pid}:${found.startTicks}`
+  }
+  return null
 }

@@ -47,11 +47,13 @@ export type SessionStore = Pick<
 
 export interface StoreMemberParts {
   readonly session: SessionId
+  /** Which life of an agent asks, in a word of its client; null where it says none: then all that ask for the session are one. */
+  readonly reader: string | null
   readonly store: SessionStore
   readonly clock: Clock
 }
 
-/** What leases of messages and tasks are called by that are given through this door. */
+/** What leases of messages and tasks are called by that are given through this door; the reader of messages follows where it is known. */
 const TAKER = 'mcp'
 /** How long a message is in the hand of whoever read it, before it is handed out again. */
 const IN_HAND_MS = 300_000
@@ -60,11 +62,14 @@ const UNACKED_MAX = 200
 /** A member of one session at the store itself: it keeps nothing between two calls. */
 export class StoreMember implements Member {
   readonly #session: SessionId
+  /** Who has messages in hand. */
+  readonly #taker: string
   readonly #store: SessionStore
   readonly #clock: Clock
 
-  constructor({ session, store, clock }: StoreMemberParts) {
+  constructor({ session, reader, store, clock }: StoreMemberParts) {
     this.#session = session
+    this.#taker = reader === null ? TAKER : `${TAKER}:${reader}`
     this.#store = store
     this.#clock = clock
   }
@@ -91,7 +96,7 @@ export class StoreMember implements Member {
   async check(as: Speaker, limit: number): Promise<CheckedMail> {
     this.#demand(as)
     await this.#store.mark(this.#session, await this.#inHand(), 'acked')
-    const leased = await this.#store.leaseMessages(this.#session, TAKER, limit, IN_HAND_MS)
+    const leased = await this.#store.leaseMessages(this.#session, this.#taker, limit, IN_HAND_MS)
     const messages = leased.map(({ times, ...message }) => ({ ...message, again: times > 1 ? times : null }))
     const waiting = leased.length < limit ? 0 : (await this.#queued()).length
     return { messages, more: waiting, why: null }
@@ -204,13 +209,13 @@ export class StoreMember implements Member {
     return { task: report.task, epoch: report.epoch, session: this.#session, state: 'carried', why: null }
   }
 
-  /** What was handed out by this door; what a host's inbox has is that host's to ack. */
+  /** What this reader was handed. What another one has may be unread, and what lies in a host's inbox is that host's to ack. */
   async #inHand(): Promise<number[]> {
     const leased = (await this.#store.unacked(this.#session, 0, UNACKED_MAX)).filter(
       ({ delivery }) => delivery === 'leased',
     )
     const known = await Promise.all(leased.map(({ id }) => this.#store.messageStatus(id)))
-    return known.filter(({ leasedBy }) => leasedBy === TAKER).map(({ id }) => id)
+    return known.filter(({ leasedBy }) => leasedBy === this.#taker).map(({ id }) => id)
   }
 
   async #queued(): Promise<readonly Message[]> {
