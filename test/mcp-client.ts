@@ -28,9 +28,10 @@ export class McpClient implements AsyncDisposable {
   /** All that came on standard output that is no answer to a request of ours. */
   readonly others: unknown[] = []
 
-  constructor(settings: Readonly<Record<string, string>>, args: readonly string[] = []) {
+  constructor(settings: NodeJS.ProcessEnv, args: readonly string[] = [], cwd = process.cwd()) {
     this.child = spawn(process.execPath, [mainOf('cli'), 'mcp', ...args], {
       env: { PATH: process.env.PATH, ...settings },
+      cwd,
       stdio: ['pipe', 'pipe', 'inherit'],
     })
     this.ended = once(this.child, 'close').then(([code]) => code as number | null)

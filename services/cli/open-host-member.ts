@@ -5,7 +5,7 @@ import type { Credential } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import { findCaller, type WithoutClient } from '#member/caller.ts'
-import { HostMember } from '#member/host-member.ts'
+import { HostMember, type NamedFiles } from '#member/host-member.ts'
 import { pidNamespace } from '#runtime/process-life.ts'
 import { processStart } from '#runtime/process-stat.ts'
 import { readCredentials } from '#spool/credentials.ts'
@@ -36,7 +36,7 @@ export async function openHostMember(
     store: () => stores.sessions(),
     administration: () => stores.administration(),
     caller: callerAt,
-    repository: () => repositoryHere(context),
+    files: (typed, repository) => filesHere(context, typed, repository),
     taker: async () => ({ by: (await callerAt(undefined)).incarnation, process: ownProcess() }),
     messageLeaseMs: messageLease(context),
     onFault: (fault) => context.tell(`s2: ${fault}\n`),
@@ -87,9 +87,13 @@ class HostStores {
   }
 }
 
-/** The repository of the folder that the agent works in. */
-async function repositoryHere({ folder, clock, env }: CommandContext): Promise<readonly string[]> {
-  const { Checkout } = await import('#git/checkout.ts')
-  const { repositoryNames } = await import('#git/repository-names.ts')
-  return await repositoryNames(await Checkout.at(folder, { clock, env }))
+/** Git is loaded by the first call that needs it: most sessions reserve nothing. */
+async function filesHere(
+  context: CommandContext,
+  typed: readonly string[],
+  repository: string | null,
+): Promise<NamedFiles> {
+  const { globsHere, repositoryHere } = await import('#git/files-here.ts')
+  const here = await repositoryHere(context.folder, context, repository ?? undefined)
+  return { repository: here.repository, globs: globsHere(typed, here) }
 }

@@ -21,7 +21,9 @@ import { promisify } from 'node:util'
 import { sessionId } from '#fleet/session-id.ts'
 import { publishCredential } from '#spool/credentials.ts'
 import { Outbox } from '#spool/outbox.ts'
+import { keptReservationList } from '#spool/reservation-list.ts'
 import { Ground } from '../bridge/ground.ts'
+import { McpClient } from '../mcp-client.ts'
 import { mainOf } from '../program.ts'
 
 const root = realpathSync(mkdtempSync(join(tmpdir(), 's2-reserve-')))
@@ -191,6 +193,28 @@ test('two clones on two hosts: a commit that touches what the other has is refus
   assert.match((await one.s2('release', 'src/')).out, /released "src\/\*\*"/)
   other.write('src/a.ts')
   assert.equal((await other.commit()).code, 0)
+})
+
+test('tools read paths as commands do: from the folder of the client, by what is there, in every clone', async () => {
+  const [one, other] = [await Agent.join(), await Agent.join()]
+  mkdirSync(join(one.folder, 'src/[id]'))
+  await using client = new McpClient(one.env, [], join(one.folder, 'src'))
+  await client.begin()
+  const reserved = await client.call('reserve_files', { paths: ['a.ts', '[id]', '../README.md', '*.sql'] })
+  assert.equal(reserved.isError, false, JSON.stringify(reserved.said))
+  const paths = (said: { path: string }[]): string[] => said.map(({ path }) => path).sort()
+  const globs = ['README.md', 'src/*.sql', 'src/\\[id]/**', 'src/a.ts']
+  assert.deepEqual(paths(reserved.said.reserved), globs)
+  const kept = await keptReservationList(one.state)
+  assert.deepEqual(kept?.reservations.map(({ glob }) => glob).sort(), globs, 'hooks of git know it without the bridge')
+  other.write('src/a.ts')
+  assert.match((await other.commit()).err, new RegExp(`"src/a.ts": ${one.name} has "src/a.ts"`))
+  const released = await client.call('release_files', { paths: ['a.ts', join(one.folder, 'README.md')] })
+  assert.deepEqual(paths(released.said.released), ['README.md', 'src/a.ts'])
+  assert.equal((await other.commit()).code, 0)
+  assert.deepEqual(paths((await client.call('release_files')).said.released), ['src/*.sql', 'src/\\[id]/**'])
+  const outside = await client.call('reserve_files', { paths: ['/elsewhere/x'] })
+  assert.equal(outside.said.error.code, 'invalid')
 })
 
 test('two agents in one clone: the state folder says who commits', async () => {

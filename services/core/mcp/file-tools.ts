@@ -7,12 +7,13 @@ const PATHS: FieldSchema = {
   minItems: 1,
   maxItems: 50,
   items: { type: 'string', minLength: 1, maxLength: 500 },
-  description: 'Paths or globs from the top of the repository, for example src/store/ or docs/*.md.',
+  description:
+    'Paths or globs, for example src/store/ or docs/*.md: from the folder that you were started in, or absolute. At /mcp of a bridge they begin at the top of the repository.',
 }
 const REPOSITORY: FieldSchema = {
   type: 'string',
   maxLength: 200,
-  description: 'Leave out: the repository that you work in.',
+  description: 'Leave out: git says what the repository is called that you work in.',
 }
 
 export const FILE_TOOLS: readonly Tool[] = [

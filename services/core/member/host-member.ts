@@ -11,6 +11,7 @@ import { isKeepaliveThere } from '#runtime/program-presence.ts'
 import { HeldTasks } from '#spool/held-tasks.ts'
 import type { MessageTaker } from '#spool/message-taker.ts'
 import { type NewOutboxItem, Outbox } from '#spool/outbox.ts'
+import { keepReservationList } from '#spool/reservation-list.ts'
 import type { Store } from '#store/store.ts'
 import type { CallingClient } from './caller.ts'
 import { HostMail } from './host-mail.ts'
@@ -33,6 +34,12 @@ import type {
   TaskWish,
 } from './member.ts'
 
+/** Files of a repository, by globs from its top. */
+export interface NamedFiles {
+  readonly repository: readonly string[]
+  readonly globs: readonly string[]
+}
+
 export interface HostMemberParts {
   readonly state: string
   /** The session that is meant where a call names none; null: the host's only one. */
@@ -44,8 +51,8 @@ export interface HostMemberParts {
   /** The same as the administration. Throws `forbidden` where this host has none. */
   administration(): Promise<Store>
   caller(place: string | undefined): Promise<CallingClient>
-  /** What the repository is called that the agent works in. Throws where it works in none. */
-  repository(): Promise<readonly string[]>
+  /** Files as the agent names them, read as the commands read them: from the folder that it works in. */
+  files(typed: readonly string[], repository: string | null): Promise<NamedFiles>
   /** Who reads mail here. */
   taker(): Promise<MessageTaker>
   /** How long a message stays with a reader that does not ack it, milliseconds. */
@@ -146,28 +153,30 @@ export class HostMember implements Member {
 
   async reserve(as: Speaker, wish: ReservationWish): Promise<Reservation[]> {
     const { session } = await this.#sessions.agent(as)
-    const { globs, mode, forMs, task, note } = wish
-    const repository = await this.#repository(wish.repository)
+    const { mode, forMs, task, note } = wish
+    const { repository, globs } = await this.#parts.files(wish.globs, wish.repository)
     const epoch = task === null ? null : await this.#tasks.epochOf(session, this.#parts.store, task)
-    return await (await this.#parts.store()).reserveFiles(session, {
-      globs,
-      mode,
-      forMs,
-      task,
-      note,
-      repository,
-      epoch,
-    })
+    const store = await this.#parts.store()
+    const reserved = await store.reserveFiles(session, { globs, mode, forMs, task, note, repository, epoch })
+    await this.#keepList(store)
+    return reserved
   }
 
   async release(as: Speaker, which: ReleaseWish): Promise<Reservation[]> {
     const { session } = await this.#sessions.agent(as)
-    const repository = await this.#repository(which.repository)
-    return await (await this.#parts.store()).releaseFiles(session, { globs: which.globs, repository })
+    const named = await this.#parts.files(which.globs ?? [], which.repository)
+    const store = await this.#parts.store()
+    const globs = which.globs === null ? null : named.globs
+    const released = await store.releaseFiles(session, { globs, repository: named.repository })
+    await this.#keepList(store)
+    return released
   }
 
-  async #repository(named: string | null): Promise<readonly string[]> {
-    return named === null ? await this.#parts.repository() : [named]
+  /** What was changed is changed; hooks of git ask for themselves where the list could not be had. */
+  async #keepList(store: Store): Promise<void> {
+    const reservations = await store.reservations().catch(() => null)
+    const { state, clock } = this.#parts
+    if (reservations !== null) await keepReservationList(state, { at: clock.wall(), reservations })
   }
 
   async tasks(as: Speaker, { open, limit }: { readonly open: boolean; readonly limit: number }): Promise<Task[]> {
