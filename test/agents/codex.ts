@@ -1,5 +1,5 @@
 import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { ClientHome, type ClientRun, clientProgram, type HomeOptions } from './client.ts'
 import type { Terminal } from './tmux.ts'
 
@@ -20,6 +20,11 @@ export class CodexHome extends ClientHome {
     mkdirSync(join(this.folder, '.codex'))
     this.config = join(this.folder, '.codex', 'config.toml')
     writeFileSync(this.config, configOf(this.modelUrl, this.project, options.config ?? ''))
+  }
+
+  /** Where its program lies, for those who look it up. */
+  get clientsFolder(): string {
+    return dirname(clientProgram('codex'))
   }
 
   command(args: readonly string[]): readonly [string, ...string[]] {

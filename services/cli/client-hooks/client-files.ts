@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
 import { type HookedClient, type HookWishes, withHooks, withoutHooks } from './client-settings.ts'
+import type { TrustPlaces } from './codex-trust.ts'
 import { valueAt, withoutMember, withValue } from './edit-json.ts'
 import { tableText, withoutTable, withTable } from './edit-toml.ts'
 import type { FileEdit } from './file-edits.ts'
@@ -55,6 +56,12 @@ export function mcpFiles(wishes: HookWishes, scope: Scope): FileEdit[] {
       return [jsonServer(join(scope.isProject ? scope.folder : folder, 'opencode.json'), 'mcp', scope, server)]
     }
   }
+}
+
+/** Where Codex keeps its hooks, and which of them a person trusts: that is in the person's own settings always. */
+export function codexPlaces(wishes: HookWishes, scope: Scope): TrustPlaces {
+  const own = folderOf(wishes, { ...scope, isProject: false })
+  return { hooks: join(folderOf(wishes, scope), 'hooks.json'), config: join(own, 'config.toml') }
 }
 
 /** The folder of a client's settings, wherever its own variable puts it. */

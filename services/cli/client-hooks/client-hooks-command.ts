@@ -6,9 +6,12 @@ import { type HookDoor, publishHookDoor, readHookDoor, removeHookDoor } from '#a
 import type { CommandContext } from '#console/context.ts'
 import { EXIT, Exit, UsageError } from '#console/failure.ts'
 import { commandEnv, stateFolder } from '#console/state-folder.ts'
+import { plain } from '#console/terminal-text.ts'
 import { SETTINGS } from '#runtime/settings.ts'
-import { hookFiles, mcpFiles, type Scope } from './client-files.ts'
-import type { HookWishes } from './client-settings.ts'
+import { codexPlaces, hookFiles, mcpFiles, type Scope } from './client-files.ts'
+import { type HookWishes, hookCommands } from './client-settings.ts'
+import { codexHooks, isTrusted } from './codex-hooks.ts'
+import { demandPerson, plannedTrust, type Trusting, type TrustPlaces, trustFile, trustHooks } from './codex-trust.ts'
 import { byFile, carryOut, type FileChange, type FileEdit, planInstall, planUninstall } from './file-edits.ts'
 import { unifiedDiff } from './unified-diff.ts'
 
@@ -19,6 +22,8 @@ export interface ClientHooksOptions {
   readonly mcp?: true
   readonly http?: true
   readonly dryRun?: true
+  readonly trust?: true
+  readonly yes?: true
   readonly json?: true
 }
 
@@ -27,17 +32,45 @@ export const clientHooks = { install, uninstall }
 
 async function install(context: CommandContext, options: ClientHooksOptions): Promise<void> {
   const { wishes: plain, scope } = asked(context, options)
+  if (options.trust === true) demandTrustable(context, plain, options)
   const wishes = options.http === true ? { ...plain, door: await doorFor(context, plain, options) } : plain
   const edits = [...hookFiles(wishes, scope), ...(options.mcp === true ? mcpFiles(wishes, scope) : [])]
-  await change(context, options, edits, planInstall)
-  if (wishes.client === 'codex' && options.json !== true) context.tell(CODEX_TRUST)
+  if (wishes.client !== 'codex') return await change(context, options, edits, planInstall)
+  const trusting = trustingOf(wishes, scope, options)
+  const isDryTrust = options.trust === true && options.dryRun === true
+  await change(context, options, [...edits, ...(isDryTrust ? await plannedTrust(trusting, context) : [])], planInstall)
+  if (options.dryRun === true) return
+  if (options.trust === true) await trustHooks(trusting, context)
+  if (options.json !== true) await tellTrust(context, trusting)
+}
+
+function demandTrustable(context: CommandContext, { client }: HookWishes, options: ClientHooksOptions): void {
+  if (client !== 'codex') throw new UsageError(`${client} asks for no trust in hooks`, 'leave --trust out')
+  if (options.dryRun !== true) demandPerson(options.yes === true, context)
+}
+
+function trustingOf(wishes: HookWishes, scope: Scope, options: ClientHooksOptions): Trusting {
+  return {
+    ...codexPlaces(wishes, scope),
+    commands: hookCommands('codex', wishes),
+    isAgreed: options.yes === true,
+  }
+}
+
+/** Says what Codex would skip. */
+async function tellTrust(context: CommandContext, { hooks: path }: Trusting): Promise<void> {
+  const hooks = await codexHooks(path, context).catch(() => null)
+  const skipped = hooks?.filter((each) => !isTrusted(each)).length ?? 0
+  if (hooks === null || hooks.length === 0) context.tell(CODEX_TRUST)
+  else if (skipped > 0) context.tell(`s2: codex skips ${skipped} of these hooks, which nobody trusts\n${TRUST_NEXT}`)
 }
 
 /** Takes the hooks away, and the server with them: one without the other is of no use. */
 async function uninstall(context: CommandContext, options: ClientHooksOptions): Promise<void> {
   const { wishes: plain, scope } = asked(context, options)
   const wishes = { ...plain, door: await doorHere(context, plain, scope) }
-  await change(context, options, [...hookFiles(wishes, scope), ...mcpFiles(wishes, scope)], planUninstall)
+  const trust = wishes.client === 'codex' ? [trustFile(codexPlaces(wishes, scope))] : []
+  await change(context, options, [...hookFiles(wishes, scope), ...mcpFiles(wishes, scope), ...trust], planUninstall)
   if (wishes.door !== null && options.dryRun !== true) await removeHookDoor(stateFolder(context))
 }
 
@@ -75,24 +108,56 @@ async function doorFor(
   return door
 }
 
+/** What is said of a file, or of one hook in it. */
+interface StatusRow {
+  readonly agent: Client
+  readonly what: 'hooks' | 'mcp' | 'trust'
+  readonly state: string
+  readonly path: string
+  readonly command?: string
+  readonly why?: string
+}
+
 /** Shows where hooks of S2 are installed; ends with 1 where none are. */
 export async function clientHooksStatus(context: CommandContext, options: ClientHooksOptions): Promise<void> {
   const clients = options.agent === undefined ? CLIENTS : [clientNamed(options.agent)]
-  const found = []
+  const found: StatusRow[] = []
   for (const agent of clients) {
     for (const isProject of [false, true]) {
       const { wishes, scope } = asked(context, { agent, ...(isProject ? { project: true } : {}) })
       const door = await doorHere(context, wishes, scope)
       const hooks = [hookFiles(wishes, scope), ...(door === null ? [] : [hookFiles({ ...wishes, door }, scope)])]
-      found.push({ agent, what: 'hooks', ...(await stateOf(hooks.flat())) })
+      const ofHooks = await stateOf(hooks.flat())
+      found.push({ agent, what: 'hooks', ...ofHooks })
+      if (agent === 'codex' && ofHooks.state !== 'not installed')
+        found.push(...(await trustRows(context, codexPlaces(wishes, scope))))
       found.push({ agent, what: 'mcp', ...(await stateOf(mcpFiles(wishes, scope))) })
     }
   }
   if (options.json === true) context.print(`${JSON.stringify(found, null, 2)}\n`)
   else
-    for (const { agent, what, path, state } of found)
-      context.print(`${agent.padEnd(9)}${what.padEnd(7)}${state.padEnd(14)}${path}\n`)
+    for (const { agent, what, path, state, command, why } of found)
+      context.print(`${agent.padEnd(9)}${what.padEnd(7)}${state.padEnd(14)}${command ?? why ?? path}\n`)
+  if (found.some(({ what, state }) => what === 'trust' && /^(?:untrusted|modified|not read)$/.test(state)))
+    context.tell(CODEX_TRUST)
   if (found.every(({ state }) => state === 'not installed')) throw new Exit(EXIT.failed)
+}
+
+/** What Codex itself says of each hook of S2 in a file. */
+async function trustRows(context: CommandContext, { hooks: path }: TrustPlaces): Promise<StatusRow[]> {
+  const row = { agent: 'codex', what: 'trust' } as const
+  try {
+    const hooks = await codexHooks(path, context)
+    if (hooks.length === 0) return [{ ...row, state: 'not read', path }]
+    return hooks.map(({ command, trust, isEnabled }) => ({
+      ...row,
+      state: isEnabled ? trust : 'switched off',
+      path,
+      command: plain(command),
+    }))
+  } catch (error) {
+    return [{ ...row, state: 'unknown', path, why: (error as Error).message }]
+  }
 }
 
 /** How a file stands to what would be written there; with several forms of it, one of them is enough. */
@@ -110,8 +175,10 @@ async function stateOf(forms: readonly FileEdit[]): Promise<{ path: string; stat
   }
 }
 
-const CODEX_TRUST = `s2: codex runs no hook that nobody trusts, and says nothing of it: call /hooks in codex once, and trust those of s2
+const TRUST_NEXT = `  next: s2 hooks install --agent codex --trust, or call /hooks in codex and trust those of s2
 `
+const CODEX_TRUST = `s2: codex runs no hook that nobody trusts, and says nothing of it
+${TRUST_NEXT}`
 
 function asked(context: CommandContext, options: ClientHooksOptions): { wishes: HookWishes; scope: Scope } {
   if (options.user === true && options.project === true) throw new UsageError('--user and --project exclude each other')

@@ -69,6 +69,11 @@ export function withoutHooks(text: string, client: HookedClient): string {
   )
 }
 
+/** The commands that a client runs for S2, in the order of its events. */
+export function hookCommands(client: HookedClient, { state }: HookWishes): string[] {
+  return EVENTS[client].map((event) => hookCommand(client, event, state))
+}
+
 function withoutOutdated(text: string, client: HookedClient, wishes: HookWishes): string {
   return eventsIn(text).reduce((left, event) => {
     const wanted = groupsFor(client, event, wishes)

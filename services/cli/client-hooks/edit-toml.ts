@@ -1,3 +1,5 @@
+import { isDeepStrictEqual } from 'node:util'
+
 /** Changes of a TOML text by whole tables, which leave every other letter of it as it is. */
 
 /** The text with a table of these lines: in the place of the one with that header, or at the end. */
@@ -23,6 +25,11 @@ export function tableText(text: string, header: string): string | null {
   return found === null ? null : text.slice(found.start, found.end)
 }
 
+/** The headers of the tables of a text, as they are written. */
+export function tableHeaders(text: string): string[] {
+  return [...linesOf(text)].flatMap(({ line, isInString }) => (isInString ? [] : (headerOf(line) ?? [])))
+}
+
 /** From its header to its last line that holds something: comments that lead the next table belong to that. */
 function tableAt(text: string, header: string): { start: number; end: number } | null {
   let start = -1
@@ -30,15 +37,34 @@ function tableAt(text: string, header: string): { start: number; end: number } |
   for (const { line, at, isInString } of linesOf(text)) {
     const isHeader = !isInString && /^\s*\[/.test(line)
     if (isHeader && start >= 0) break
-    if (isHeader && headerOf(line) === header) start = at
+    if (isHeader && isSame(headerOf(line), header)) start = at
     if (start >= 0 && (isInString || !/^\s*(#.*)?$/.test(line))) end = Math.min(text.length, at + line.length + 1)
   }
   return start < 0 ? null : { start, end }
 }
 
-/** A header without the white space that may stand in it. */
-function headerOf(line: string): string {
-  return (/^\s*\[([^\]]*)\]/.exec(line)?.[1] ?? '').replace(/\s*\.\s*/g, '.').trim()
+/** What stands between the brackets of a table's header; null for the header of a list, and any other line. */
+function headerOf(line: string): string | null {
+  return /^\s*\[(?!\[)((?:"(?:[^"\\]|\\.)*"|'[^']*'|[^\]"'])*)\]/.exec(line)?.[1] ?? null
+}
+
+function isSame(found: string | null, header: string): boolean {
+  return found !== null && isDeepStrictEqual(keysOf(found), keysOf(header))
+}
+
+const KEYS = /"((?:[^"\\]|\\.)*)"|'([^']*)'|([\w-]+)/g
+
+/** The keys that a header consists of: dots divide them, and what is in quotes may hold dots and white space. */
+function keysOf(header: string): string[] {
+  return [...header.matchAll(KEYS)].map(([, basic, literal, bare]) => literal ?? bare ?? unescaped(basic ?? ''))
+}
+
+function unescaped(basic: string): string {
+  try {
+    return JSON.parse(`"${basic}"`) as string
+  } catch {
+    return basic // an escape that JSON does not know; no key of ours has one
+  }
 }
 
 /** The lines of a text, each with its place and whether it begins inside a string of several lines. */

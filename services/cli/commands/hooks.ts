@@ -10,6 +10,7 @@ Examples:
   s2 hooks install --git --repo ~/app    the same in another checkout
   s2 hooks uninstall --git               as it was before
   s2 hooks install --agent claude --mcp  Claude Code tells S2 what it does, and has the tools of the fleet
+  s2 hooks install --agent codex --trust Codex runs them, once you say yes
   s2 hooks install --agent codex --dry-run
   s2 hooks status                        which clients have the hooks`
 
@@ -31,6 +32,8 @@ export function define(command: Command, context: CommandContext): void {
       .command('install')
       .description('let a client of agents tell S2 what it does, or git ask S2 before it commits'),
   )
+    .option('--trust', 'with --agent codex: ask you whether codex may run them, and write your yes into its settings')
+    .option('--yes', 'with --trust: a person has agreed already')
     .addHelpText('after', EXAMPLES)
     .action(async (options: HooksOptions) => await (await kindOf(options)).install(context, options))
   withKinds(command.command('uninstall').description('take the hooks away, and put back what was there before'))

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { tableText, withoutTable, withTable } from '../../../services/cli/client-hooks/edit-toml.ts'
+import { tableHeaders, tableText, withoutTable, withTable } from '../../../services/cli/client-hooks/edit-toml.ts'
 
 const LINES = ['command = "s2"', 'args = ["mcp"]']
 const PERSONS = `# mine
@@ -42,4 +42,17 @@ test('a header may have white space, and a file no end', () => {
   assert.equal(tableText('[ mcp_servers . s2 ]\na = 1', 'mcp_servers.s2'), '[ mcp_servers . s2 ]\na = 1')
   assert.equal(withTable('a = 1', 't', []), 'a = 1\n\n[t]\n')
   assert.equal(withTable('', 't', []), '[t]\n')
+})
+
+test('a key in quotes may hold dots, brackets and white space, in either quotes', () => {
+  const header = 'hooks.state."/a . b/[x].json:stop:0:0"'
+  const edited = withTable(PERSONS, header, LINES)
+  assert.equal(withTable(edited, header, LINES), edited)
+  assert.deepEqual(tableHeaders(edited).slice(-2), ['projects."/src"', header])
+  assert.equal(
+    tableText(edited.replace(header, "hooks . state.'/a . b/[x].json:stop:0:0'"), header)?.split('\n').length,
+    4,
+  )
+  assert.equal(withoutTable(edited, header), PERSONS)
+  assert.equal(tableText('[[t]]\na = 1\n', 't'), null)
 })
