@@ -1,10 +1,11 @@
-import type { ClientProcess, ClientSession } from '#agents/client-session.ts'
+import type { ClientSession } from '#agents/client-session.ts'
 import type { HookReport } from '#agents/hook-report.ts'
 import { nextSession, strongestActivity } from '#agents/next-session.ts'
 import { soleSession } from '#agents/waiting-here.ts'
 import type { ClientActivity, ClientActivityState } from '#fleet/client-activity.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
+import type { KnownProcess } from '#runtime/process-life.ts'
 import type { RetryLoop } from '#runtime/retry-loop.ts'
 import type { TroubleLog } from '#runtime/trouble-log.ts'
 import { codeOf } from '#spool/quarantine.ts'
@@ -36,7 +37,7 @@ export interface ClientSessionsParts {
   readonly zone: string
   /** The namespace that this program counts processes in. */
   readonly namespace: string
-  isRunning(process: ClientProcess): boolean
+  isRunning(process: KnownProcess): boolean
   /** What a client's own files say of a session, taken in. Left out: none are read. */
   withEvidence?(session: ClientSession): ClientSession
   /** The sessions of the fleet that this host speaks for. */
@@ -204,7 +205,7 @@ export class ClientSessions {
   }
 
   /** A number of another namespace names another process here. */
-  #processOf({ facts }: HookReport): ClientProcess | null {
+  #processOf({ facts }: HookReport): KnownProcess | null {
     const found = facts?.process ?? null
     if (found === null || found.namespace !== this.#parts.namespace) return null
     return { pid: found.pid, startTicks: found.startTicks }

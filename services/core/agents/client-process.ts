@@ -1,10 +1,8 @@
 import { readFileSync, readlinkSync } from 'node:fs'
 import { basename } from 'node:path'
-import { processStat } from '#runtime/process-stat.ts'
-import type { Client, ClientProcess } from './client-session.ts'
-
-/** How many parents are looked at: a client starts its hooks by a shell at most, and a wrapper or two of people. */
-const PARENTS_MAX = 10
+import type { KnownProcess } from '#runtime/process-life.ts'
+import { ancestors } from '#runtime/process-stat.ts'
+import type { Client } from './client-session.ts'
 
 /** Words of a command line by which a client's own process is known: its program, or the script that an interpreter runs. */
 const PROGRAMS: Readonly<Record<Client, RegExp>> = {
@@ -18,14 +16,8 @@ const PROGRAMS: Readonly<Record<Client, RegExp>> = {
  * The client's own process, among the parents of one of its children: the nearest that runs its program, wherever a shell or a wrapper
  * stands between. Null where none does. `pid` is the child's parent.
  */
-export function clientProcessAbove(client: Client, pid: number, procFolder = '/proc'): ClientProcess | null {
-  let at = pid
-  for (let steps = 0; steps < PARENTS_MAX && at > 1; steps += 1) {
-    const stat = processStat(at, procFolder)
-    if (stat === null) return null
-    if (isProgramOf(client, `${procFolder}/${at}`)) return { pid: at, startTicks: stat.startedAt }
-    at = stat.parent
-  }
+export function clientProcessAbove(client: Client, pid: number, procFolder = '/proc'): KnownProcess | null {
+  for (const each of ancestors(pid, procFolder)) if (isProgramOf(client, `${procFolder}/${each.pid}`)) return each
   return null
 }
 

@@ -1,15 +1,10 @@
 import type { ClientActivity } from '#fleet/client-activity.ts'
 import type { SessionId } from '#fleet/session-id.ts'
+import type { KnownProcess } from '#runtime/process-life.ts'
 
 /** The clients of agents that S2 knows by name. */
 export const CLIENTS = ['claude', 'codex', 'gemini', 'opencode'] as const
 export type Client = (typeof CLIENTS)[number]
-
-/** A process that cannot be taken for a later one with the same number: proc_pid_stat(5), field 22. */
-export interface ClientProcess {
-  readonly pid: number
-  readonly startTicks: string
-}
 
 /** A session of a client on this host, from its first hook to its end: one conversation of a person or a program with a model. */
 export interface ClientSession {
@@ -19,7 +14,7 @@ export interface ClientSession {
   /** The session of the fleet that it works for; null where the host has several and nobody said which. */
   readonly session: SessionId | null
   /** Null until a hook that runs as a child of the client has told. */
-  readonly process: ClientProcess | null
+  readonly process: KnownProcess | null
   readonly folder: string
   readonly transcript: string | null
   readonly version: string | null

@@ -3,10 +3,11 @@ import { renameSync } from 'node:fs'
 import { readdir, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CLIENT_ACTIVITIES, type ClientActivity, cleanClientActivity } from '#fleet/client-activity.ts'
+import type { KnownProcess } from '#runtime/process-life.ts'
 import { ensureFolder, writeUnsynced } from '#spool/atomic-files.ts'
 import { diskError, parseObject, readPlainFile } from '#spool/plain-file.ts'
 import { codeOf } from '#spool/quarantine.ts'
-import { CLIENTS, type ClientProcess, type ClientSession } from './client-session.ts'
+import { CLIENTS, type ClientSession } from './client-session.ts'
 import { agentsFolder } from './hook-reports.ts'
 import { sessionIn } from './session-in.ts'
 import { type ClientFields, isClientId, objectOf, shortWord } from './whole-fields.ts'
@@ -108,7 +109,7 @@ function parseActivity({ state, what, until }: ClientFields): ClientActivity | n
   return cleanClientActivity({ state: known, what: textOf(what), until: typeof until === 'number' ? until : null })
 }
 
-function parseProcess({ pid, startTicks }: ClientFields): ClientProcess | null {
+function parseProcess({ pid, startTicks }: ClientFields): KnownProcess | null {
   const isProcess = Number.isSafeInteger(pid) && typeof startTicks === 'string'
   return isProcess ? { pid: pid as number, startTicks } : null
 }

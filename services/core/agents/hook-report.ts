@@ -1,4 +1,5 @@
 import type { SessionId } from '#fleet/session-id.ts'
+import { type NamespacedProcess, readNamespacedProcess } from '#runtime/process-life.ts'
 import { CLIENTS, type Client } from './client-session.ts'
 import type { HookEvent } from './hook-event.ts'
 import { HOOK_KINDS } from './hook-names.ts'
@@ -7,8 +8,8 @@ import { type ClientFields, isClientId, objectOf, shortWord, wholeFieldsOf } fro
 
 /** What only a child of the client knows of it. */
 export interface ClientFacts {
-  /** The client's own process, and the namespace that its number counts in (`/proc/self/ns/pid`); null where none was found. */
-  readonly process: { readonly pid: number; readonly startTicks: string; readonly namespace: string } | null
+  /** The client's own process; null where none was found. */
+  readonly process: NamespacedProcess | null
   readonly pane: { readonly socket: string; readonly id: string } | null
   readonly inboxSocket: string | null
   /** The session of the fleet that its environment names; null where it names none. */
@@ -62,14 +63,10 @@ function eventOf(fields: ClientFields): HookEvent | null {
 }
 
 function factsOf(fields: ClientFields): ClientFacts {
-  const [process, pane] = [objectOf(fields.process), objectOf(fields.pane)]
-  const { pid, startTicks, namespace } = process
-  const isProcess = Number.isSafeInteger(pid) && (pid as number) > 1 && /^\d{1,20}$/.test(textOf(startTicks) ?? '')
+  const pane = objectOf(fields.pane)
   const [socket, id] = [textOf(pane.socket), textOf(pane.id)]
   return {
-    process: isProcess
-      ? { pid: pid as number, startTicks: startTicks as string, namespace: textOf(namespace) ?? '' }
-      : null,
+    process: readNamespacedProcess(fields.process),
     pane: socket !== null && id !== null && /^%\d{1,9}$/.test(id) ? { socket, id } : null,
     inboxSocket: textOf(fields.inboxSocket),
     session: sessionIn(fields.session),

@@ -1,24 +1,21 @@
 import type { Client } from '#agents/client-session.ts'
 import { readClientSessions } from '#agents/client-sessions-folder.ts'
 import type { SessionId } from '#fleet/session-id.ts'
-import { pidNamespace } from '#runtime/process-life.ts'
-import { processStart, processStat } from '#runtime/process-stat.ts'
-import type { HeldBy } from '#spool/held-tasks.ts'
+import { type NamespacedProcess, pidNamespace } from '#runtime/process-life.ts'
+import { ancestors, processStart } from '#runtime/process-stat.ts'
 
 /** Which client of an agent calls: the process that a task is held for, and the name of its life. */
 export interface CallingClient {
   readonly by: { readonly client: Client; readonly id: string } | null
   /** The session of the fleet that this client is known to work for. */
   readonly session: SessionId | null
-  readonly process: HeldBy | null
+  readonly process: NamespacedProcess | null
   /** What its leases are called by. */
   readonly incarnation: string
 }
 
 /** What a caller without a known client is held for: its parent process, or whatever else runs while this host does. */
 export type WithoutClient = 'parent' | 'host'
-
-const ANCESTORS_MAX = 64
 
 /**
  * Finds the client that a process runs under: the nearest ancestor that hooks have told of. `parent`: the number of the parent
@@ -47,14 +44,4 @@ export async function findCaller(
 /** An incarnation as the store takes it. */
 function nameOfLife(text: string): string {
   return text.replaceAll(/[^A-Za-z0-9_.:-]/g, '_').slice(0, 200)
-}
-
-function* ancestors(first: number): Generator<{ readonly pid: number; readonly startTicks: string }> {
-  let pid = first
-  for (let count = 0; pid > 1 && count < ANCESTORS_MAX; count += 1) {
-    const stat = processStat(pid)
-    if (stat === null) return
-    yield { pid, startTicks: stat.startedAt }
-    pid = stat.parent
-  }
 }

@@ -29,6 +29,23 @@ export function processStat(pid: number, procFolder = '/proc'): ProcessStat | nu
   }
 }
 
+/** Processes that are looked at on the way up: a client starts its commands by a wrapper or two, and no tree of people is deeper. */
+const ANCESTORS_MAX = 64
+
+/** A process and its parents, the nearest first, as far as they are seen from here: a container's first process may be a client. */
+export function* ancestors(
+  pid: number,
+  procFolder = '/proc',
+): Generator<{ readonly pid: number; readonly startTicks: string }> {
+  let at = pid
+  for (let count = 0; at > 0 && count < ANCESTORS_MAX; count += 1) {
+    const stat = processStat(at, procFolder)
+    if (stat === null) return
+    yield { pid: at, startTicks: stat.startedAt }
+    at = stat.parent
+  }
+}
+
 /** Whether a process has ended, and only its parent has not asked how. */
 export function hasEnded({ state }: Pick<ProcessStat, 'state'>): boolean {
   return state === 'Z' || state === 'X'

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { parseSession, type SessionId } from '#fleet/session-id.ts'
 import { TASK_ID } from '#fleet/task.ts'
-import { isRunning, type KnownProcess, pidNamespace } from '#runtime/process-life.ts'
+import { isRunningHere, type NamespacedProcess, readNamespacedProcess } from '#runtime/process-life.ts'
 import { ensureFolder, folderVersion } from './atomic-files.ts'
 import { OwnFolder } from './own-folder.ts'
 import { diskError, invalid, parseObject } from './plain-file.ts'
@@ -17,7 +17,7 @@ export interface HeldTask {
   /** The session of the client that took it, as hooks tell of it; null where none is known. */
   readonly by: { readonly client: string; readonly id: string } | null
   /** The client's process: the lease is renewed while it lives. Null: while this host lives. */
-  readonly process: HeldBy | null
+  readonly process: NamespacedProcess | null
   /** Where it was taken (`place.ts`); null where no keepalive has published that. */
   readonly place: string | null
   /** Milliseconds since 1970. */
@@ -26,11 +26,6 @@ export interface HeldTask {
   readonly work: number
   /** Why it is its holder's no more, for the holder to be told; null while it is. */
   readonly lost: string | null
-}
-
-export interface HeldBy extends KnownProcess {
-  /** The pid namespace that the number is of, as `pidNamespace` names it. */
-  readonly namespace: string
 }
 
 /** Bytes of the largest file that is read. */
@@ -108,8 +103,8 @@ export class HeldTasks {
  * the host has not been started again.
  */
 export function isHolderAlive({ process: by, place }: HeldTask, placeNow: string | undefined): boolean {
-  if (by !== null && by.namespace === pidNamespace()) return isRunning(by)
-  return place === null || placeNow === undefined || place === placeNow
+  const isSeen = by === null ? null : isRunningHere(by)
+  return isSeen ?? (place === null || placeNow === undefined || place === placeNow)
 }
 
 function isName(name: string): boolean {
@@ -143,7 +138,7 @@ function parseHeld(fields: Readonly<Record<string, unknown>>): HeldTask {
     epoch,
     incarnation,
     by: isClient(by) ? { client: by.client, id: by.id } : null,
-    process: isProcess(process) ? process : null,
+    process: readNamespacedProcess(process),
     place: typeof place === 'string' ? place : null,
     takenAt,
     work,
@@ -158,9 +153,4 @@ function isCount(value: unknown): value is number {
 function isClient(value: unknown): value is NonNullable<HeldTask['by']> {
   const { client, id } = (value ?? {}) as Record<string, unknown>
   return typeof client === 'string' && typeof id === 'string'
-}
-
-function isProcess(value: unknown): value is HeldBy {
-  const { pid, startTicks, namespace } = (value ?? {}) as Record<string, unknown>
-  return isCount(pid) && pid > 0 && typeof startTicks === 'string' && typeof namespace === 'string'
 }

@@ -10,6 +10,7 @@ import {
   tooManyLeases,
 } from '#fleet/message-leases.ts'
 import type { SessionId } from '#fleet/session-id.ts'
+import { readNamespacedProcess } from '#runtime/process-life.ts'
 import { messageDigest } from './acked-ledger.ts'
 import { bridgeId, type Inbox } from './inbox.ts'
 import { isSameTaker, lifeOf, type MessageTaker } from './message-taker.ts'
@@ -238,12 +239,5 @@ function digestOf(message: StoredMessage): number {
 function parseNote(text: string, digest: number): InboxLease | null {
   const { of, by, process, at, times } = parseObject(text)
   if (of !== digest || typeof at !== 'number' || !Number.isSafeInteger(times) || (times as number) < 1) return null
-  return { by: typeof by === 'string' ? by : null, process: parseProcess(process), at, times: times as number }
-}
-
-function parseProcess(value: unknown): MessageTaker['process'] {
-  const { pid, startTicks, namespace } = (value ?? {}) as Readonly<Record<string, unknown>>
-  const isSound = Number.isSafeInteger(pid) && (pid as number) > 0
-  if (!isSound || typeof startTicks !== 'string' || typeof namespace !== 'string') return null
-  return { pid: pid as number, startTicks, namespace }
+  return { by: typeof by === 'string' ? by : null, process: readNamespacedProcess(process), at, times: times as number }
 }

@@ -1,16 +1,11 @@
-import { isRunning, type KnownProcess, pidNamespace } from '#runtime/process-life.ts'
-
-/** A process as one of a pid namespace: numbers of another one say nothing here. */
-export interface TakerProcess extends KnownProcess {
-  readonly namespace: string
-}
+import { isRunningHere, type NamespacedProcess } from '#runtime/process-life.ts'
 
 /** Who takes messages from a host's inbox, as far as that is known. */
 export interface MessageTaker {
   /** The session of a client or the like; null where nobody knows. */
   readonly by: string | null
   /** The process that it lives in; null where none is known. */
-  readonly process: TakerProcess | null
+  readonly process: NamespacedProcess | null
 }
 
 /** Somebody at a shell. Two of them cannot be told apart. */
@@ -18,8 +13,8 @@ export const SOMEBODY: MessageTaker = { by: null, process: null }
 
 /** Whether a taker lives, as this process can see: nobody knows of one without a process, and of one in another namespace. */
 export function lifeOf({ process }: MessageTaker): 'alive' | 'dead' | 'unknown' {
-  if (process === null || process.namespace !== pidNamespace()) return 'unknown'
-  return isRunning(process) ? 'alive' : 'dead'
+  const isSeen = process === null ? null : isRunningHere(process)
+  return isSeen === null ? 'unknown' : isSeen ? 'alive' : 'dead'
 }
 
 /** Whether it is one life of one taker. A session of a client that was resumed after a crash is another one. */

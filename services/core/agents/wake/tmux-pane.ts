@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { wakesIn } from '#fleet/wake-text.ts'
 import type { Clock } from '#runtime/clock.ts'
-import { processStat } from '#runtime/process-stat.ts'
+import { ancestors, processStat } from '#runtime/process-stat.ts'
 import { hasSucceeded, howItEnded, runCommand } from '#runtime/run-command.ts'
 import type { ClientSession } from '../client-session.ts'
 import { forClient, type WakeAdapter } from './adapter.ts'
@@ -63,24 +63,13 @@ async function whyNot(session: ClientSession, parts: TmuxParts, signal: AbortSig
   if (shown instanceof Error) return shown.message
   const [id, root] = shown.trim().split(' ')
   if (id !== pane.id) return `the pane ${pane.id} is gone`
-  if (!descendsFrom(known.pid, Number(root))) return `another program runs in the pane ${pane.id}`
+  if (![...ancestors(known.pid)].some(({ pid }) => pid === Number(root)))
+    return `another program runs in the pane ${pane.id}`
   return (await isPromptEmpty(pane, parts, signal)) ? null : 'no empty prompt is on the screen, but a draft or a dialog'
 }
 
 /** Several terminals of Codex have one daemon, which runs the hooks of all: the pane that it knows may be another session's. */
 const SHARED = 'its hooks run in a daemon that terminals share, so its own pane is not known'
-
-/** Parents of a process that are looked through. */
-const PARENTS_MAX = 64
-
-function descendsFrom(pid: number, root: number): boolean {
-  let at = pid
-  for (let step = 0; step < PARENTS_MAX && at > 1; step += 1) {
-    if (at === root) return true
-    at = processStat(at)?.parent ?? 0
-  }
-  return false
-}
 
 async function type(pane: Pane, text: string, parts: TmuxParts, signal: AbortSignal): Promise<void> {
   const run = (args: readonly string[], input?: string): Promise<string> => tmux(pane, args, parts, signal, input)
