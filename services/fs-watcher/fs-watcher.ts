@@ -14,7 +14,7 @@ import { WokenMessages } from './woken-messages.ts'
 /** Notices new messages and wakes the agent they are for: once for each message, and never twice at a time. */
 export const program: Program<Config> = {
   name: 'fs-watcher',
-  about: 'Watches for mail and wakes the agent with a command when some has come.',
+  about: 'Watches for mail, and wakes the agent when some has come: by the ways of its client, or by a command.',
   redact,
   readConfig,
   start,
@@ -119,11 +119,11 @@ function watchMeans(): string {
 function watcherMetrics({ health: { metrics } }: Life) {
   const hints = metrics.counter('s2_watcher_hints_total', 'Times that new mail was heard of, or thought possible.')
   const looks = metrics.counter('s2_watcher_looks_total', 'Looks at the whole source that were finished.')
-  const wakes = metrics.counter('s2_watcher_wakes_total', 'Wake commands that worked.')
-  const failures = metrics.counter('s2_watcher_wake_failures_total', 'Wake commands that failed.')
+  const wakes = metrics.counter('s2_watcher_wakes_total', 'Wakes that were read, or whose command worked.')
+  const failures = metrics.counter('s2_watcher_wake_failures_total', 'Wakes that were not read, or whose command failed.')
   let last = { waitedMs: 0, tookMs: 0 }
   metrics.gauge('s2_watcher_last_wake_wait_seconds', 'From the hint to the last wake.', () => last.waitedMs / 1000)
-  metrics.gauge('s2_watcher_last_wake_seconds', 'How long the last wake command ran.', () => last.tookMs / 1000)
+  metrics.gauge('s2_watcher_last_wake_seconds', 'How long the last wake took.', () => last.tookMs / 1000)
   metrics.gauge('s2_watcher_hears', '1 while the system tells of changes, 0 while only polls do.', () =>
     watchMeans() === 'polls' ? 0 : 1,
   )
