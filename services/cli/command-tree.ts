@@ -67,7 +67,11 @@ const COMMANDS: readonly Entry[] = [
   },
   { name: 'cost', about: 'show what agents used: tokens and money', load: () => import('./commands/cost.ts') },
   { name: 'logs', about: 'show what tasks print on this host', load: () => import('./commands/logs.ts') },
-  { name: 'work', about: 'be an agent: run a command, or drive a client, for each task', load: () => import('./commands/work.ts') },
+  {
+    name: 'work',
+    about: 'be an agent: run a command, or drive a client, for each task',
+    load: () => import('./commands/work.ts'),
+  },
   {
     name: 'reserve',
     about: 'reserve files of a repository, so that no other agent changes them',

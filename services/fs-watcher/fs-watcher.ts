@@ -120,7 +120,10 @@ function watcherMetrics({ health: { metrics } }: Life) {
   const hints = metrics.counter('s2_watcher_hints_total', 'Times that new mail was heard of, or thought possible.')
   const looks = metrics.counter('s2_watcher_looks_total', 'Looks at the whole source that were finished.')
   const wakes = metrics.counter('s2_watcher_wakes_total', 'Wakes that were read, or whose command worked.')
-  const failures = metrics.counter('s2_watcher_wake_failures_total', 'Wakes that were not read, or whose command failed.')
+  const failures = metrics.counter(
+    's2_watcher_wake_failures_total',
+    'Wakes that were not read, or whose command failed.',
+  )
   let last = { waitedMs: 0, tookMs: 0 }
   metrics.gauge('s2_watcher_last_wake_wait_seconds', 'From the hint to the last wake.', () => last.waitedMs / 1000)
   metrics.gauge('s2_watcher_last_wake_seconds', 'How long the last wake took.', () => last.tookMs / 1000)
