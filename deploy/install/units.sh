@@ -176,8 +176,8 @@ enable_new() {
     case " $lifted " in *" $unit "*) case " $lifted_enabled " in *" $unit "*) ;; *) continue ;; esac ;; esac
     [ "$(ctl is-enabled "$unit" 2>/dev/null || true)" != masked ] || { say "$unit is masked and stays so"; continue; }
     case $unit in
-      # A watcher without a wake command would fail at every start.
-      *fs-watcher.service) grep -qs '^ *S2_WAKE=' "$ETC/s2.env" "$ETC/${unit%.service}.env" || continue ;;
+      # A watcher that knows no way to wake fails at every start, and one that nobody asked for tells people of agents that have no client.
+      *fs-watcher.service) grep -qsE '^ *S2_WAKE(_BY|_WEBHOOK)?=' "$ETC/s2.env" "$ETC/${unit%.service}.env" || continue ;;
     esac
     case $unit in
       *.timer) ctl enable --now --quiet "$unit" ;;

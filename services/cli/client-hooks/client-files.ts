@@ -65,7 +65,7 @@ export function codexPlaces(wishes: HookWishes, scope: Scope): TrustPlaces {
 }
 
 /** The folder of a client's settings, wherever its own variable puts it. */
-function folderOf({ client }: HookWishes, { isProject, folder, home, env }: Scope): string {
+export function folderOf({ client }: HookWishes, { isProject, folder, home, env }: Scope): string {
   if (isProject) return join(folder, `.${client}`)
   switch (client) {
     case 'claude':

@@ -14,6 +14,7 @@ import { codexHooks, isTrusted } from './codex-hooks.ts'
 import { demandPerson, plannedTrust, type Trusting, type TrustPlaces, trustFile, trustHooks } from './codex-trust.ts'
 import { byFile, carryOut, type FileChange, type FileEdit, planInstall, planUninstall } from './file-edits.ts'
 import { unifiedDiff } from './unified-diff.ts'
+import { whatIsMissing } from './what-is-missing.ts'
 
 export interface ClientHooksOptions {
   readonly agent?: string
@@ -35,13 +36,15 @@ async function install(context: CommandContext, options: ClientHooksOptions): Pr
   if (options.trust === true) demandTrustable(context, plain, options)
   const wishes = options.http === true ? { ...plain, door: await doorFor(context, plain, options) } : plain
   const edits = [...hookFiles(wishes, scope), ...(options.mcp === true ? mcpFiles(wishes, scope) : [])]
-  if (wishes.client !== 'codex') return await change(context, options, edits, planInstall)
-  const trusting = trustingOf(wishes, scope, options)
-  const isDryTrust = options.trust === true && options.dryRun === true
+  const trusting = wishes.client === 'codex' ? trustingOf(wishes, scope, options) : null
+  const isDryTrust = options.trust === true && options.dryRun === true && trusting !== null
   await change(context, options, [...edits, ...(isDryTrust ? await plannedTrust(trusting, context) : [])], planInstall)
   if (options.dryRun === true) return
-  if (options.trust === true) await trustHooks(trusting, context)
-  if (options.json !== true) await tellTrust(context, trusting)
+  if (options.trust === true && trusting !== null) await trustHooks(trusting, context)
+  if (options.json === true) return
+  if (trusting !== null) await tellTrust(context, trusting)
+  for (const { what, next } of await whatIsMissing(stateFolder(context), wishes, scope, context))
+    context.tell(`s2: ${what}\n  next: ${next}\n`)
 }
 
 function demandTrustable(context: CommandContext, { client }: HookWishes, options: ClientHooksOptions): void {

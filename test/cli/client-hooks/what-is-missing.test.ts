@@ -1,0 +1,117 @@
+import assert from 'node:assert/strict'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { after, test } from 'node:test'
+import { publishClientSession } from '../../../services/core/agents/client-sessions-folder.ts'
+import { publishCredential } from '../../../services/core/spool/credentials.ts'
+import { run } from '../run-command.ts'
+
+const base = mkdtempSync(join(tmpdir(), 's2-missing-'))
+after(() => rmSync(base, { recursive: true, force: true }))
+let homes = 0
+
+class Home {
+  readonly path: string
+
+  constructor() {
+    homes += 1
+    this.path = join(base, `${homes}`)
+    mkdirSync(join(this.path, 'project'), { recursive: true })
+  }
+
+  get state(): string {
+    return join(this.path, 'state')
+  }
+
+  put(name: string, content: object): void {
+    mkdirSync(dirname(join(this.path, name)), { recursive: true })
+    writeFileSync(join(this.path, name), JSON.stringify(content))
+  }
+
+  async install(agent: string, ...more: readonly string[]): Promise<string> {
+    const env = { HOME: this.path, S2_STATE: this.state, PATH: '/nonexistent' }
+    const folder = join(this.path, 'project')
+    const { code, err } = await run(['hooks', 'install', '--agent', agent, ...more], { env, folder })
+    assert.equal(code, 0, err)
+    return err
+  }
+
+  /** A program that answers for its health. */
+  async serve(program: string): Promise<AsyncDisposable> {
+    const server = createServer((_, response) => {
+      response.end(JSON.stringify({ ready: true, state: 'ready', status: '', troubles: {}, warnings: {} }))
+    })
+    mkdirSync(join(this.state, 'run'), { recursive: true })
+    await new Promise<void>((resolve) => server.listen(join(this.state, 'run', `${program}.sock`), resolve))
+    return { [Symbol.asyncDispose]: async () => void server.close() }
+  }
+}
+
+test('what is missing for being heard and woken is told, once the hooks are there', async () => {
+  const home = new Home()
+  const err = await home.install('claude')
+  assert.match(err, /no s2-keepalive answers in .*\/state: .*\n {2}next: .*s2 up/)
+  assert.match(err, /no s2-fs-watcher answers .*\n {2}next: sudo systemctl enable --now s2-fs-watcher/)
+  assert.match(err, /no credential of the fleet/)
+  assert.doesNotMatch(err, /bypass/)
+})
+
+test('where all is there nothing is told', async () => {
+  const home = new Home()
+  await using _keepalive = await home.serve('keepalive')
+  await using _watcher = await home.serve('fs-watcher')
+  await publishCredential(home.state, {
+    session: 'conv_0123456789abcdef/b',
+    agent: 'worker-1',
+    role: 'worker',
+    token: 'a'.repeat(43),
+    bridgeUrl: 'http://127.0.0.1:7433',
+    createdAt: Date.now(),
+    expiresAt: Date.now() + 60_000,
+  })
+  assert.equal(await home.install('claude'), '')
+  assert.equal(await home.install('gemini'), '')
+})
+
+test('a dry run and JSON say nothing more', async () => {
+  const home = new Home()
+  assert.equal(await home.install('claude', '--dry-run'), '')
+  assert.equal(await home.install('claude', '--json'), '')
+})
+
+test('bypass mode is told of where messages would be held, whoever set it', async () => {
+  const mode = { permissions: { defaultMode: 'bypassPermissions' } }
+  for (const file of [
+    '.claude/settings.json',
+    'project/.claude/settings.json',
+    'project/.claude/settings.local.json',
+  ]) {
+    const home = new Home()
+    home.put(file, mode)
+    assert.match(await home.install('claude'), /"crossSessionInbound": "accept"/, file)
+    assert.doesNotMatch(await home.install('codex'), /bypass/)
+    home.put('.claude/settings.json', { crossSessionInbound: 'accept', ...mode })
+    assert.doesNotMatch(await home.install('claude'), /bypass/, file)
+  }
+  const home = new Home()
+  await publishClientSession(home.state, {
+    client: 'claude',
+    id: 'a',
+    session: null,
+    process: null,
+    folder: '/',
+    transcript: null,
+    version: null,
+    permissionMode: 'bypassPermissions',
+    inboxSocket: null,
+    pane: null,
+    activity: { state: 'idle', what: null, until: null },
+    since: 1,
+    heardAt: 1,
+    signs: 0,
+    wakesRead: [],
+  })
+  assert.match(await home.install('claude'), /bypass mode/)
+})
