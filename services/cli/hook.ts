@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { answerHook, orAfter } from '#agents/answer-hook.ts'
+import { answerHook, orAfter, SILENCE } from '#agents/answer-hook.ts'
 import { clientProcessAbove } from '#agents/client-process.ts'
 import { CLIENTS, type Client } from '#agents/client-session.ts'
 import { HOOK_INPUT_MAX, type HookEvent, readHookEvent } from '#agents/hook-event.ts'
@@ -62,7 +62,7 @@ async function hear({ name, client, state }: Asked, context: CommandContext): Pr
   const at = context.clock.wall()
   const { text, isBlocked } = await answerHook(state, event, facts.session, at).catch((error: Error) => {
     context.tell(`s2: the hook answers nothing: ${error.message.slice(0, 200)}\n`)
-    return { text: '', isBlocked: false }
+    return SILENCE
   })
   if (text !== '') context.print(`${text}\n`)
   const reports = new HookReports(state)

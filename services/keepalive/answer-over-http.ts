@@ -1,6 +1,7 @@
-import { answerHook } from '#agents/answer-hook.ts'
+import { answerHook, SILENCE } from '#agents/answer-hook.ts'
 import { type HookDoor, readHookDoor } from '#agents/hook-door.ts'
 import type { HookEvent } from '#agents/hook-event.ts'
+import type { Clock } from '#runtime/clock.ts'
 import { RetryLoop } from '#runtime/retry-loop.ts'
 import type { Life } from '#runtime/run.ts'
 import { TroubleLog } from '#runtime/trouble-log.ts'
@@ -24,7 +25,7 @@ export function answerOverHttp(
   }: Pick<Life, 'clock' | 'chance' | 'log' | 'health' | 'draining' | 'stack'>,
 ): void {
   const troubles = new TroubleLog({ log, health })
-  const open = new OpenDoor((event) => tell(state, clients, event, clock.wall()))
+  const open = new OpenDoor((event) => tell(state, clients, event, { clock, troubles }))
   const loop = new RetryLoop({
     clock,
     chance,
@@ -42,13 +43,23 @@ export function answerOverHttp(
   })
 }
 
-async function tell(state: string, clients: ClientSessions, event: HookEvent, at: number): Promise<string> {
-  const { text, isBlocked } = await answerHook(state, event, clients.find(event)?.session ?? null, at).catch(() => ({
-    text: '',
-    isBlocked: false,
-  }))
-  clients.hear({ event, facts: null, at, isBlocked })
-  return text
+/** Takes an event, and answers it. Where no answer can be found the client is told nothing, and its turn goes on. */
+async function tell(
+  state: string,
+  clients: ClientSessions,
+  event: HookEvent,
+  { clock, troubles }: { readonly clock: Clock; readonly troubles: TroubleLog },
+): Promise<string> {
+  const at = clock.wall()
+  let answer = SILENCE
+  try {
+    answer = await answerHook(state, event, clients.find(event)?.session ?? null, at)
+    troubles.over('hook answers')
+  } catch (error) {
+    troubles.threw('hook answers', error)
+  }
+  clients.hear({ event, facts: null, at, isBlocked: answer.isBlocked })
+  return answer.text
 }
 
 /** The door as it is open now; null where none is. */

@@ -13,7 +13,8 @@ export interface AnsweredHook {
   readonly isBlocked: boolean
 }
 
-const SILENCE: AnsweredHook = { text: '', isBlocked: false }
+/** Nothing is said, and the turn ends as it would. */
+export const SILENCE: AnsweredHook = { text: '', isBlocked: false }
 
 /** Events that are answered with something, where something waits. */
 const ANSWERED = new Set(['start', 'prompt', 'tool_ended', 'turn_ended'])
