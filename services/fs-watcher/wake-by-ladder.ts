@@ -63,7 +63,6 @@ export function wakeByLadder(parts: LadderParts): Wake {
         newId: () => randomBytes(6).toString('hex'),
         text: (id) => wakeText(id, { from: sendersOf(call), messages: call.mail.length, task: null }),
         onSend: async () => await memory.noteSent(target, clock.wall()),
-        onWait: () => undefined,
       },
       signal,
     )

@@ -88,7 +88,6 @@ async function wakeHolder({ session, held }: IdleHolder, parts: HolderParts, sig
       newId: () => randomBytes(6).toString('hex'),
       text: (id) => wakeText(id, { from: [], messages, task: held.task }),
       onSend: async () => await memory.noteSent(target, clock.wall()),
-      onWait: () => undefined,
     },
     signal,
   )

@@ -16,7 +16,6 @@ function scene(rungs: Partial<Record<Rung, Behaviour>>, worked: Rung | null = nu
   const abort = new AbortController()
   const at = { session: sampleSession({ heardAt: clock.wall() }) as ClientSession | null, isTaken: false }
   const texts: { rung: Rung; text: string; after: number }[] = []
-  const waits: string[] = []
   const began = clock.now()
   const adapters = Object.entries(rungs).map(([rung, behaviour]): WakeAdapter => {
     return {
@@ -45,7 +44,6 @@ function scene(rungs: Partial<Record<Rung, Behaviour>>, worked: Rung | null = nu
       },
       text: (id) => wakeText(id, { from: ['conv_aa/a'], messages: 1, task: null }),
       onSend: async () => undefined,
-      onWait: (what) => void waits.push(what),
     },
     abort.signal,
   )
@@ -53,7 +51,7 @@ function scene(rungs: Partial<Record<Rung, Behaviour>>, worked: Rung | null = nu
   const reads = (id: string): void => {
     at.session = { ...(at.session ?? sampleSession()), wakesRead: [id] }
   }
-  return { clock, at, texts, waits, end, reads, abort }
+  return { clock, at, texts, end, reads, abort }
 }
 
 test('what was sent and is not read within 30 seconds is followed by the next rung, under a name of its own', async () => {
@@ -140,7 +138,7 @@ test('the rung that worked before comes first', async () => {
 })
 
 test('nothing is sent into a dialog that opens between two rungs', async () => {
-  const { clock, at, texts, waits } = scene({ inbox_socket: 'sends', tmux: 'sends' })
+  const { clock, at, texts } = scene({ inbox_socket: 'sends', tmux: 'sends' })
   await clock.advance(10_000)
   at.session = sampleSession({
     activity: { state: 'waiting', what: 'permission prompt', until: null },
@@ -151,7 +149,6 @@ test('nothing is sent into a dialog that opens between two rungs', async () => {
     texts.map(({ rung }) => rung),
     ['inbox_socket'],
   )
-  assert.equal(waits[0], 'person')
   at.session = sampleSession({ heardAt: clock.wall() })
   await clock.advance(1_000)
   assert.deepEqual(

@@ -1,5 +1,4 @@
-import type { ClientActivityState } from '#fleet/client-activity.ts'
-import { nextWakeStep, orderedRungs, type Rung, type WakeTry, type WakeWait } from '#fleet/wake-ladder.ts'
+import { nextWakeStep, orderedRungs, type Rung, type WakeTry } from '#fleet/wake-ladder.ts'
 import { boundedWait } from '#runtime/bounded-wait.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { ClientSession } from '../client-session.ts'
@@ -25,9 +24,8 @@ export interface ClimbParts {
   /** A new name for a wake. */
   readonly newId: () => string
   readonly text: (id: string) => string
-  /** Told before something is sent, and of what a wake waits for, each once. */
+  /** Told before something is sent. */
   readonly onSend: (rung: Rung) => Promise<void>
-  readonly onWait: (what: WakeWait, session: ClientSession | null) => void
 }
 
 export interface Climb {
@@ -51,7 +49,7 @@ const LOOK_MS = 250
 
 /** Wakes an agent rung by rung until one is proven to be read. Rejects when the signal aborts. */
 export async function climb(parts: ClimbParts, signal: AbortSignal): Promise<Climb> {
-  const { clock, adapters, look, onWait } = parts
+  const { clock, adapters, look } = parts
   const tries: NamedTry[] = []
   let proven: NamedTry | null = null
   for (;;) {
@@ -66,13 +64,12 @@ export async function climb(parts: ClimbParts, signal: AbortSignal): Promise<Cli
         adapters.map(({ rung }) => rung),
         parts.worked(session),
       ),
-      client: session === null ? null : { state: stateOf(session), heardMs: clock.wall() - session.heardAt },
+      client: session === null ? null : { state: session.activity.state, heardMs: clock.wall() - session.heardAt },
       sent: parts.sent().map((at) => clock.now() - (clock.wall() - at)),
     })
     if (step.do === 'done') return endOf(proven ?? lastSent(tries), session, tries, clock.now())
     if (step.do === 'give_up') return { rung: null, isRead: false, session, tries, readMs: null }
     if (step.do === 'wait') {
-      if (step.what !== 'proof') onWait(step.what, session)
       await clock.sleep(Math.min(step.forMs, LOOK_MS), signal)
       continue
     }
@@ -80,10 +77,6 @@ export async function climb(parts: ClimbParts, signal: AbortSignal): Promise<Cli
     tries.push(tried.made)
     if (tried.isRead) proven = tried.made
   }
-}
-
-function stateOf({ activity }: ClientSession): ClientActivityState {
-  return activity.state
 }
 
 function lastSent(tries: readonly NamedTry[]): NamedTry | null {

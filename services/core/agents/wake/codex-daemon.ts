@@ -19,8 +19,8 @@ function daemonSocket(home: string): string {
   return join(home, 'app-server-control', 'app-server-control.sock')
 }
 
-/** Why no daemon of Codex holds the thread of a session, idle; null where one does. */
-export async function whyNoIdleThread(session: ClientSession, signal: AbortSignal): Promise<string | null> {
+/** Why no daemon of Codex holds the thread of a session; null where one does. */
+export async function whyThreadNotHeld(session: ClientSession, signal: AbortSignal): Promise<string | null> {
   if (session.client !== 'codex') return 'only Codex has such a daemon'
   const home = codexHome(session)
   if (home === null) return 'the process of the session has ended'

@@ -2,14 +2,14 @@ import type { Clock } from '#runtime/clock.ts'
 import { hasSucceeded, howItEnded, runCommand } from '#runtime/run-command.ts'
 import { forClient, type WakeAdapter } from './adapter.ts'
 import { clientEnvironment } from './client-environment.ts'
-import { codexHome, openDaemon, whyNoIdleThread } from './codex-daemon.ts'
+import { codexHome, openDaemon, whyThreadNotHeld } from './codex-daemon.ts'
 
 /** Begins a turn in the thread of a Codex session by its daemon. The answer names the turn that has begun, so it proves the reading. */
 export function codexTurn(): WakeAdapter {
   return forClient({
     rung: 'app_server',
     timeoutMs: 5_000,
-    whyNot: whyNoIdleThread,
+    whyNot: whyThreadNotHeld,
     wake: async (session, text, signal) => {
       using daemon = await openDaemon(codexHome(session) ?? '', signal)
       const input = [{ type: 'text', text }]
@@ -29,7 +29,7 @@ export function codexQueue({ clock }: { readonly clock: Clock }): WakeAdapter {
   return forClient({
     rung: 'codex_queue',
     timeoutMs: 15_000,
-    whyNot: whyNoIdleThread,
+    whyNot: whyThreadNotHeld,
     wake: async (session, text, signal) => {
       const client = clientEnvironment(session)
       if (client === null) throw new Error('the process of the session has ended')
