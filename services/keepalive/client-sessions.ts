@@ -1,4 +1,4 @@
-import type { ClientSession } from '#agents/client-session.ts'
+import { type ClientSession, clientSessionName, type NamedClientSession } from '#agents/client-session.ts'
 import type { HookReport } from '#agents/hook-report.ts'
 import { nextSession, strongestActivity } from '#agents/next-session.ts'
 import { soleSession } from '#agents/waiting-here.ts'
@@ -100,8 +100,8 @@ export class ClientSessions {
   }
 
   /** What is known of a client's session; undefined where nothing is. */
-  find(session: Pick<ClientSession, 'client' | 'id'>): ClientSession | undefined {
-    return this.#sessions.get(keyOf(session))
+  find(session: NamedClientSession): ClientSession | undefined {
+    return this.#sessions.get(clientSessionName(session))
   }
 
   /** A report may have come. */
@@ -151,7 +151,7 @@ export class ClientSessions {
   async #readOnce(): Promise<void> {
     if (this.#isRead) return
     for (const session of await this.#parts.folders.read()) {
-      const key = keyOf(session)
+      const key = clientSessionName(session)
       if (!this.#sessions.has(key)) this.#sessions.set(key, session)
     }
     this.#isRead = true
@@ -176,9 +176,9 @@ export class ClientSessions {
   #take(report: HookReport): void {
     const { clock, zone, sessionsHere } = this.#parts
     const { client, id } = report.event
-    const before = this.#sessions.get(keyOf({ client, id })) ?? null
+    const before = this.#sessions.get(clientSessionName({ client, id })) ?? null
     const next = nextSession(before, { ...report, at: Math.min(report.at, clock.wall()) }, zone)
-    this.#noteLeaving(keyOf({ client, id }), before, next)
+    this.#noteLeaving(clientSessionName({ client, id }), before, next)
     this.#set({
       ...next,
       session: next.session ?? soleSession(sessionsHere()),
@@ -230,7 +230,7 @@ export class ClientSessions {
   }
 
   #set(session: ClientSession): void {
-    const key = keyOf(session)
+    const key = clientSessionName(session)
     const before = this.#sessions.get(key)
     if (before === session) return
     this.#sessions.set(key, session)
@@ -246,10 +246,10 @@ export class ClientSessions {
   }
 
   #forget(session: ClientSession): void {
-    this.#sessions.delete(keyOf(session))
-    this.#leaving.delete(keyOf(session))
-    this.#changed.add(keyOf(session))
-    this.#forgotten.set(keyOf(session), session)
+    this.#sessions.delete(clientSessionName(session))
+    this.#leaving.delete(clientSessionName(session))
+    this.#changed.add(clientSessionName(session))
+    this.#forgotten.set(clientSessionName(session), session)
   }
 
   readonly #forgotten = new Map<string, ClientSession>()
@@ -287,8 +287,4 @@ function rank({ process, activity }: ClientSession): number {
 
 function goneSince(session: ClientSession, wall: number): ClientSession {
   return { ...session, activity: { state: 'gone', what: null, until: null }, since: wall }
-}
-
-function keyOf({ client, id }: Pick<ClientSession, 'client' | 'id'>): string {
-  return `${client}-${id}`
 }

@@ -6,6 +6,14 @@ import type { KnownProcess } from '#runtime/process-life.ts'
 export const CLIENTS = ['claude', 'codex', 'gemini', 'opencode'] as const
 export type Client = (typeof CLIENTS)[number]
 
+/** What tells a session of a client from all others. */
+export type NamedClientSession = Pick<ClientSession, 'client' | 'id'>
+
+/** Its name in files and lists. */
+export function clientSessionName({ client, id }: NamedClientSession): string {
+  return `${client}-${id}`
+}
+
 /** A session of a client on this host, from its first hook to its end: one conversation of a person or a program with a model. */
 export interface ClientSession {
   readonly client: Client

@@ -7,7 +7,7 @@ import type { KnownProcess } from '#runtime/process-life.ts'
 import { ensureFolder, writeUnsynced } from '#spool/atomic-files.ts'
 import { diskError, parseObject, readPlainFile } from '#spool/plain-file.ts'
 import { codeOf } from '#spool/quarantine.ts'
-import { CLIENTS, type ClientSession } from './client-session.ts'
+import { CLIENTS, type ClientSession, clientSessionName, type NamedClientSession } from './client-session.ts'
 import { agentsFolder } from './hook-reports.ts'
 import { sessionIn } from './session-in.ts'
 import { type ClientFields, isClientId, objectOf, shortWord } from './whole-fields.ts'
@@ -40,7 +40,7 @@ export async function publishClientSession(state: string, session: ClientSession
 }
 
 /** Takes a session away; one that is not there already is no fault. */
-export async function removeClientSession(state: string, session: Pick<ClientSession, 'client' | 'id'>): Promise<void> {
+export async function removeClientSession(state: string, session: NamedClientSession): Promise<void> {
   await unlink(join(clientSessionsFolder(state), fileOf(session))).catch((error: unknown) => {
     if (codeOf(error) !== 'ENOENT') throw diskError('removing a session of a client', error)
   })
@@ -74,8 +74,8 @@ async function readClientSession(path: string): Promise<ClientSession | null> {
   }
 }
 
-function fileOf({ client, id }: Pick<ClientSession, 'client' | 'id'>): string {
-  return `${client}-${id}${ENDING}`
+function fileOf(session: NamedClientSession): string {
+  return `${clientSessionName(session)}${ENDING}`
 }
 
 function parseClientSession(fields: ClientFields): ClientSession | null {

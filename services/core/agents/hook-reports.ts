@@ -88,15 +88,7 @@ export class HookReports {
 
   /** Removes drafts whose writers died. `wall`: milliseconds since 1970. */
   async tidy(wall: number): Promise<void> {
-    using drafts = this.#folders.holdIfThere('tmp')
-    if (drafts === null) return
-    let room = CLEARED_MAX
-    for (const name of await drafts.names()) {
-      if (Math.abs(wall - (drafts.lstat(name)?.mtimeMs ?? wall)) <= DRAFT_AGE_MAX_MS) continue
-      if (room === 0) return
-      room -= 1
-      await this.#folders.clear(drafts, name)
-    }
+    await this.#folders.clearOld('tmp', { wall, ageMs: DRAFT_AGE_MAX_MS, most: CLEARED_MAX })
   }
 }
 

@@ -1,6 +1,6 @@
 import { parseObject } from '#spool/plain-file.ts'
 import { SpoolFolders } from '#spool/spool-folders.ts'
-import type { ClientSession } from './client-session.ts'
+import { clientSessionName, type NamedClientSession } from './client-session.ts'
 import { NOTHING_TOLD, type Told } from './hook-answer.ts'
 import { agentsFolder } from './hook-reports.ts'
 
@@ -9,8 +9,6 @@ const FILE_MAX = 256 * 1024
 /** A session that was told nothing for so long is over, or may be told again. */
 const AGE_MAX_MS = 7 * 86_400_000
 const CLEARED_MAX = 500
-
-type Named = Pick<ClientSession, 'client' | 'id'>
 
 /** What sessions of clients were told on this host: files that hooks write, with the rights of the agent. */
 export class ToldHere {
@@ -25,14 +23,14 @@ export class ToldHere {
   }
 
   /** Throws what the disk says. */
-  read(session: Named): Told {
+  read(session: NamedClientSession): Told {
     using folder = this.#folders.hold('told')
     const text = folder.readSync(fileOf(session), FILE_MAX)
     return text === null ? NOTHING_TOLD : toldIn(text)
   }
 
   /** Throws what the disk says: then nothing may be told, since it would be told again without end. */
-  write(session: Named, told: Told, unique: string): void {
+  write(session: NamedClientSession, told: Told, unique: string): void {
     using folder = this.#folders.hold('told')
     folder.write(`.${unique}`, `${JSON.stringify(told)}\n`)
     folder.move(`.${unique}`, folder, fileOf(session))
@@ -40,20 +38,12 @@ export class ToldHere {
 
   /** Removes what nobody needs any more. `wall`: milliseconds since 1970. */
   async tidy(wall: number): Promise<void> {
-    using folder = this.#folders.holdIfThere('told')
-    if (folder === null) return
-    let room = CLEARED_MAX
-    for (const name of await folder.names()) {
-      if (Math.abs(wall - (folder.lstat(name)?.mtimeMs ?? wall)) <= AGE_MAX_MS) continue
-      if (room === 0) return
-      room -= 1
-      await this.#folders.clear(folder, name)
-    }
+    await this.#folders.clearOld('told', { wall, ageMs: AGE_MAX_MS, most: CLEARED_MAX })
   }
 }
 
-function fileOf({ client, id }: Named): string {
-  return `${client}-${id}.json`
+function fileOf(session: NamedClientSession): string {
+  return `${clientSessionName(session)}.json`
 }
 
 function toldIn(text: string): Told {

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { type SessionId, sideOf } from '#fleet/session-id.ts'
 import { credentialsFolder } from '#spool/credentials.ts'
 import { parseObject, readPlainFileSync } from '#spool/plain-file.ts'
-import type { ClientSession } from './client-session.ts'
+import type { NamedClientSession } from './client-session.ts'
 import type { Waiting } from './hook-answer.ts'
 import { sessionIn } from './session-in.ts'
 import { objectOf, shortWord } from './whole-fields.ts'
@@ -12,13 +12,15 @@ const FILE_MAX = 4 * 1024 * 1024
 /** Messages that are looked into, where a host has several sessions: each says whose it is. */
 const LOOKED_AT_MAX = 200
 
-type Named = Pick<ClientSession, 'client' | 'id'>
-
 /**
  * What waits on this host for a session of a client, read off the folders alone: no bridge, no program is asked. `named` is the session
  * of the fleet that the client's environment names. What cannot be read counts as nothing.
  */
-export async function waitingHere(state: string, client: Named, named: SessionId | null): Promise<Waiting> {
+export async function waitingHere(
+  state: string,
+  client: NamedClientSession,
+  named: SessionId | null,
+): Promise<Waiting> {
   const sessions = sessionsHere(state)
   const session = named ?? soleSession(sessions)
   return {
@@ -29,7 +31,11 @@ export async function waitingHere(state: string, client: Named, named: SessionId
 }
 
 /** The tasks that this session of the client took, or that nobody knows which one took. Most hosts have none, and load nothing. */
-async function tasksHere(state: string, session: SessionId | null, { client, id }: Named): Promise<Waiting['tasks']> {
+async function tasksHere(
+  state: string,
+  session: SessionId | null,
+  { client, id }: NamedClientSession,
+): Promise<Waiting['tasks']> {
   if (namesIn(join(state, 'held')).length === 0) return []
   const { HeldTasks } = await import('#spool/held-tasks.ts')
   const held = await new HeldTasks(state).list().catch(() => [])

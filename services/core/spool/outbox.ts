@@ -221,22 +221,10 @@ export class Outbox {
   async tidy(wall: number): Promise<void> {
     try {
       await this.#folders.ensure(['tmp', 'new'])
-      await this.#clearDrafts(wall)
+      await this.#folders.clearOld('tmp', { wall, ageMs: DRAFT_AGE_MAX_MS, most: TIDIED_MAX })
       await this.#setAsideNameless()
     } catch (error) {
       throw diskError('tidying the outbox', error)
-    }
-  }
-
-  async #clearDrafts(wall: number): Promise<void> {
-    using drafts = this.#folders.holdIfThere('tmp')
-    if (drafts === null) return
-    let room = TIDIED_MAX
-    for (const name of (await drafts.names()).slice(0, LOOKED_AT_MAX)) {
-      if (Math.abs(wall - (drafts.lstat(name)?.mtimeMs ?? wall)) <= DRAFT_AGE_MAX_MS) continue
-      if (room === 0) return
-      room -= 1
-      await this.#folders.clear(drafts, name)
     }
   }
 
@@ -326,8 +314,6 @@ const DRAFT_AGE_MAX_MS = 3_600_000
 const TIDIED_MAX = 200
 /** How many of what is kept for a while are removed in one go. */
 const PRUNED_MAX = 2_000
-/** How many drafts are looked at in one go. */
-const LOOKED_AT_MAX = 5_000
 
 /** What waits on this host's disk, without secrets: the bridge would keep it so, and its key and fingerprint stay the same. */
 function withoutSecrets(item: NewOutboxItem, name: string): OutboxItem {

@@ -4,6 +4,9 @@ import { isDisplaced, NO_FOLDER, OwnFolder } from './own-folder.ts'
 import { diskError } from './plain-file.ts'
 import { codeOf, quarantine, shownPlace } from './quarantine.ts'
 
+/** How many names are looked at in one go. */
+const LOOKED_AT_MAX = 5_000
+
 /** The folders of an inbox or an outbox. An agent may write in them, and put something else in the place of each at any time. */
 export class SpoolFolders<Name extends string> {
   readonly root: string
@@ -62,6 +65,25 @@ export class SpoolFolders<Name extends string> {
   /** Puts what does not belong in a folder into `bad/`, and tells so. Never throws. */
   async setAside(folder: OwnFolder, name: string, why: string): Promise<void> {
     this.#onFault(await quarantine(this.root, folder, name, why))
+  }
+
+  /**
+   * Removes what was last changed longer than `ageMs` before or after `wall` (milliseconds since 1970, by a clock that may be set), not
+   * more than `most` at a time.
+   */
+  async clearOld(
+    folder: Name,
+    { wall, ageMs, most }: { readonly wall: number; readonly ageMs: number; readonly most: number },
+  ): Promise<void> {
+    using held = this.holdIfThere(folder)
+    if (held === null) return
+    let room = most
+    for (const name of (await held.names()).slice(0, LOOKED_AT_MAX)) {
+      if (Math.abs(wall - (held.lstat(name)?.mtimeMs ?? wall)) <= ageMs) continue
+      if (room === 0) return
+      room -= 1
+      await this.clear(held, name)
+    }
   }
 
   /** Removes what nobody needs. Never throws: what cannot be removed stays, and is told. */
