@@ -132,7 +132,8 @@ async function noteReached(target: WakeTarget, { memory, acts }: LadderParts): P
 /** What was tried, for people. */
 function triedText({ tries, session }: Climb): string {
   if (tries.length === 0) return session === null ? 'no session of a client is known' : 'no rung is allowed'
-  return tries.map(({ rung, refusal }) => `${rung} (${refusal ?? 'sent, not read'})`).join(', ')
+  const last = new Map(tries.map(({ rung, refusal }) => [rung, refusal ?? 'sent, not read']))
+  return [...last].map(([rung, outcome]) => `${rung} (${outcome})`).join(', ')
 }
 
 function sendersOf({ mail }: WakeCall): string[] {

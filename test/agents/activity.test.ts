@@ -153,7 +153,7 @@ describe('what a client does', { concurrency: 2 }, () => {
     await using _ = home
     const first = home.start(['-p', '--', 'the first'])
     assert.equal(await first.finish(), 0)
-    await fleet.activity(worker, 'gone', 60_000) // a session that ends by itself counts as idle for a while
+    await fleet.activity(worker, 'gone')
     const [before] = fleet.clientSessions(worker)
     const run = home.stream(['--resume', before?.id ?? ''])
     run.tell(prompt('the second'))

@@ -103,7 +103,7 @@ describe('a wake is read by', { concurrency: 2 }, () => {
   test('Claude Code that has ended, by a turn of its resumed session', async () => {
     await using home = await placedClaude(fleet, workerAt('ended'), model)
     assert.equal(await home.start(['-p', '--', 'begin']).finish(), 0)
-    await fleet.activity(workerAt('ended'), 'gone', 60_000)
+    await fleet.activity(workerAt('ended'), 'gone')
     home.putInto(bin)
     await fleet.tell(workerAt('ended'), 'mail')
     await model.asked('by a wake', (question) => question.key === home.sentKey && isWoken(question))

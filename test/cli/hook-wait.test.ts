@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, type TestContext, test } from 'node:test'
 import { rewakeWaiter, waiterPipe } from '#agents/wake/rewake-waiter.ts'
+import { systemClock } from '#runtime/clock.ts'
 import { sampleSession } from '../core/agents/sample-session.ts'
 import { until } from '../until.ts'
 
@@ -42,13 +43,14 @@ function newState(name: string): string {
   return state
 }
 
-const waits = async (state: string): Promise<boolean> => (await rewakeWaiter(state).whyNot(session, signal)) === null
+const waits = async (state: string): Promise<boolean> =>
+  (await rewakeWaiter(state, systemClock).whyNot(session, signal)) === null
 
 test('a hook that waits ends with the text of the wake and nothing else, and exit code 2', async (t) => {
   const state = newState('text')
   const waiter = new Waiter(state, t)
   await until('it waits', () => waits(state))
-  assert.equal(await rewakeWaiter(state).wake(session, TEXT, signal), 'sent')
+  assert.equal(await rewakeWaiter(state, systemClock).wake(session, TEXT, signal), 'sent')
   assert.deepEqual(await waiter.ended, { code: 2, err: `${TEXT}\n` })
   assert.equal(await waits(state), false)
 })
@@ -65,7 +67,7 @@ test('of several hooks of one session the last one waits', async (t) => {
   const second = new Waiter(state, t)
   assert.deepEqual(await first.ended, { code: 0, err: '' })
   await until('the second waits', () => waits(state))
-  await rewakeWaiter(state).wake(session, TEXT, signal)
+  await rewakeWaiter(state, systemClock).wake(session, TEXT, signal)
   assert.equal((await second.ended).code, 2)
 })
 
@@ -89,7 +91,7 @@ test('a pipe that was left over is cleared away, and one that is waited on is no
   await waiter.ended
   await until('the other waits', () => waits(state))
   assert.deepEqual(readdirSync(join(state, 'agents', 'waiters')), [`claude-${session.id}`])
-  await rewakeWaiter(state).wake(session, TEXT, signal)
+  await rewakeWaiter(state, systemClock).wake(session, TEXT, signal)
   await other.ended
 })
 

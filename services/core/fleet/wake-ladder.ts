@@ -21,6 +21,8 @@ export interface WakeTry {
   readonly at: number
   /** Why nothing reached the agent by it; null where something was sent, which proves no reading. */
   readonly refusal: string | null
+  /** Whether what refused it may be over soon, so that it is tried again in the same wake. */
+  readonly mayPass: boolean
 }
 
 /** What a client does, and how long ago it was heard of, milliseconds. */
@@ -44,8 +46,11 @@ export interface WakeView {
   readonly sent: readonly number[]
 }
 
-/** What a wake waits for: that its text is read, the end of a turn, a person at a dialog, a limit of use, its budget. */
-export type WakeWait = 'proof' | 'turn' | 'person' | 'limit' | 'budget'
+/**
+ * What a wake waits for: that its text is read, the end of a turn, a person at a dialog, a limit of use, its budget, or that what keeps
+ * a rung from being tried passes.
+ */
+export type WakeWait = 'proof' | 'turn' | 'person' | 'limit' | 'budget' | 'passing'
 
 export type WakeStep =
   | { readonly do: 'done' }
@@ -55,6 +60,9 @@ export type WakeStep =
 
 /** How long the agent has for reading a wake before the next rung is tried, milliseconds. */
 export const PROOF_MS = 30_000
+/** How long after a passing refusal a rung is tried again, and how often it is tried: for five minutes. */
+export const AGAIN_MS = 15_000
+export const AGAIN_MAX = 20
 /** What one agent is sent in an hour. */
 export const WAKES_AN_HOUR = 12
 export const HOUR_MS = 3_600_000
@@ -105,9 +113,22 @@ const WAITS: Readonly<Record<ClientActivityState, WakeWait | null>> = {
   gone: null,
 }
 
+/** The first rung that nobody tried; where there is none, one that was refused for a passing cause. */
 function nextRung({ now, tries, rungs, sent }: WakeView): WakeStep {
-  const rung = rungs.find((each) => !tries.some((past) => past.rung === each))
-  if (rung === undefined) return { do: 'give_up' }
+  const untried = rungs.find((each) => !tries.some((past) => past.rung === each))
+  if (untried !== undefined) return withinBudget(untried, sent, now)
+  const passing = rungs.flatMap((rung) => {
+    const past = tries.filter((each) => each.rung === rung)
+    const last = past.at(-1)
+    return last?.mayPass === true && past.length < AGAIN_MAX ? [{ rung, dueAt: last.at + AGAIN_MS }] : []
+  })
+  const [next] = passing.toSorted((one, other) => one.dueAt - other.dueAt)
+  if (next === undefined) return { do: 'give_up' }
+  if (next.dueAt > now) return { do: 'wait', what: 'passing', forMs: next.dueAt - now }
+  return withinBudget(next.rung, sent, now)
+}
+
+function withinBudget(rung: Rung, sent: readonly number[], now: number): WakeStep {
   const recent = sent.filter((at) => now - at < HOUR_MS)
   if (recent.length < WAKES_AN_HOUR) return { do: 'try', rung }
   return { do: 'wait', what: 'budget', forMs: Math.max(LOOK_AGAIN_MS, Math.min(...recent) + HOUR_MS - now) }

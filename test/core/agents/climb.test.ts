@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { ClientSession } from '#agents/client-session.ts'
-import type { WakeAdapter } from '#agents/wake/adapter.ts'
+import { PassingRefusal, type WakeAdapter } from '#agents/wake/adapter.ts'
 import { climb } from '#agents/wake/climb.ts'
 import type { Rung } from '#fleet/wake-ladder.ts'
-import { wakeText } from '#fleet/wake-text.ts'
+import { wakesIn, wakeText } from '#fleet/wake-text.ts'
 import { ManualClock } from '../../manual-clock.ts'
 import { sampleSession } from './sample-session.ts'
 
-type Behaviour = 'sends' | 'reads' | 'fails' | 'hangs' | { readonly not: string }
+type Behaviour = 'sends' | 'reads' | 'fails' | 'hangs' | { readonly not: string } | { passes: boolean }
 
 /** A climb over rungs that behave as the test says, with a session that the test changes. */
 function scene(rungs: Partial<Record<Rung, Behaviour>>, worked: Rung | null = null) {
@@ -21,7 +21,12 @@ function scene(rungs: Partial<Record<Rung, Behaviour>>, worked: Rung | null = nu
     return {
       rung: rung as Rung,
       timeoutMs: 5_000,
-      whyNot: async () => (typeof behaviour === 'object' ? behaviour.not : null),
+      whyNot: async () => {
+        if (typeof behaviour === 'string') return null
+        if ('not' in behaviour) return behaviour.not
+        if (behaviour.passes) return null
+        throw new PassingRefusal('a draft stands there')
+      },
       wake: async (_session, text) => {
         texts.push({ rung: rung as Rung, text, after: clock.now() - began })
         if (behaviour === 'fails') throw new Error('refused')
@@ -126,6 +131,28 @@ test('where nothing is read, all that was tried is named', async () => {
       ['tmux', 'a draft'],
     ],
   )
+})
+
+test('a draft that is sent away within five minutes costs the wake no rung', async () => {
+  const draft = { passes: false }
+  const { clock, texts, reads, end } = scene({ inbox_socket: { not: 'no socket' }, tmux: draft })
+  await clock.advance(200_000)
+  assert.equal(texts.length, 0)
+  draft.passes = true
+  await clock.advance(16_000)
+  assert.deepEqual(
+    texts.map(({ rung }) => rung),
+    ['tmux'],
+  )
+  reads(wakesIn(texts[0]?.text ?? '')[0] ?? '')
+  await clock.advance(1_000)
+  assert.equal((await end).rung, 'tmux')
+})
+
+test('a draft that stays is an end like another', async () => {
+  const { clock, texts, end } = scene({ tmux: { passes: false } })
+  await clock.advance(301_000)
+  assert.deepEqual([(await end).isRead, texts.length], [false, 0])
 })
 
 test('the rung that worked before comes first', async () => {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { execFileSync, spawnSync } from 'node:child_process'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -80,12 +80,31 @@ test('copy mode is left; control characters never reach the terminal', { skip: m
   assert.equal(typed(), 'S2 wake 0123456789ab: a b [201~ c d\n')
 })
 
+test('who reads in a pane is not taken out of it, unless the terminal was left', { skip: missing }, async (t) => {
+  const { id, session, typed } = await openPane('reader', t)
+  const terminal = spawn('tmux', ['-S', socket, '-C', 'attach', '-t', 'reader'], {
+    env,
+    stdio: ['pipe', 'ignore', 'ignore'],
+  })
+  t.after(() => terminal.kill('SIGKILL'))
+  await until('it is attached', () => tmux('display-message', '-p', '-t', id, '#{session_attached}').trim() === '1')
+  tmux('copy-mode', '-t', id)
+  const reader = { name: 'PassingRefusal', message: /a person reads/ }
+  await assert.rejects(pane.whyNot(session, signal), reader)
+  await assert.rejects(pane.wake(session, TEXT, signal), reader)
+  assert.equal(tmux('display-message', '-p', '-t', id, '#{pane_in_mode}').trim(), '1')
+  const later = tmuxPane({ clock: { ...systemClock, wall: () => systemClock.wall() + 660_000 }, env })
+  await later.wake(session, TEXT, signal)
+  await until('it was read', () => typed() === `${TEXT}\n`)
+})
+
 test('nothing is typed beside a draft or into a dialog', { skip: missing }, async (t) => {
   const { id, session, typed } = await openPane('draft', t)
   tmux('send-keys', '-t', id, 'half a thought')
   await until('the draft shows', () => tmux('capture-pane', '-p', '-t', id).includes('thought'))
-  assert.match((await pane.whyNot(session, signal)) ?? '', /a draft or a dialog/)
-  await assert.rejects(pane.wake(session, TEXT, signal), /a draft or a dialog/)
+  const draft = { name: 'PassingRefusal', message: /a draft or a dialog/ }
+  await assert.rejects(pane.whyNot(session, signal), draft)
+  await assert.rejects(pane.wake(session, TEXT, signal), draft)
   assert.equal(typed(), '')
 })
 

@@ -136,8 +136,10 @@ test('a waiting hook gets the text; where none waits, nothing is written', async
   const session = sampleSession()
   const state = join(folder, 'state')
   const pipe = waiterPipe(state, session)
-  const rung = rewakeWaiter(state)
+  const rung = rewakeWaiter(state, systemClock)
   assert.match((await rung.whyNot(session, signal)) ?? '', /no hook of the session waits/)
+  const justNow = { ...session, since: systemClock.wall() - 1_000 }
+  await assert.rejects(rung.whyNot(justNow, signal), { name: 'PassingRefusal' })
   mkdirSync(dirname(pipe), { recursive: true })
   execFileSync('mkfifo', [pipe])
   assert.match((await rung.whyNot(session, signal)) ?? '', /no hook of the session waits/)
@@ -157,8 +159,8 @@ test('a file or a link in the place of a pipe is written to by nobody', async ()
   const pipe = waiterPipe(state, session)
   mkdirSync(dirname(pipe), { recursive: true })
   writeFileSync(pipe, 'precious')
-  await assert.rejects(rewakeWaiter(state).wake(session, TEXT, signal), /no pipe/)
-  assert.ok((await rewakeWaiter(state).whyNot(session, signal)) !== null)
+  await assert.rejects(rewakeWaiter(state, systemClock).wake(session, TEXT, signal), /no pipe/)
+  assert.ok((await rewakeWaiter(state, systemClock).whyNot(session, signal)) !== null)
   assert.equal(
     waiterPipe(state, { client: 'claude', id: '../../x' }),
     join(state, 'agents', 'waiters', 'claude-______x'),

@@ -2,6 +2,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { CLIENT_ACTIVITIES } from '#fleet/client-activity.ts'
 import {
+  AGAIN_MAX,
+  AGAIN_MS,
   HOUR_MS,
   nextWakeStep,
   orderedRungs,
@@ -22,8 +24,24 @@ const view = (fields: Partial<WakeView>): WakeView => ({
   ...fields,
 })
 
-const sent = (rung: WakeTry['rung'], agoMs: number): WakeTry => ({ rung, at: 10_000_000 - agoMs, refusal: null })
-const refused = (rung: WakeTry['rung']): WakeTry => ({ rung, at: 10_000_000, refusal: 'no such socket' })
+const sent = (rung: WakeTry['rung'], agoMs: number): WakeTry => ({
+  rung,
+  at: 10_000_000 - agoMs,
+  refusal: null,
+  mayPass: false,
+})
+const refused = (rung: WakeTry['rung']): WakeTry => ({
+  rung,
+  at: 10_000_000,
+  refusal: 'no such socket',
+  mayPass: false,
+})
+const passing = (rung: WakeTry['rung'], agoMs: number): WakeTry => ({
+  rung,
+  at: 10_000_000 - agoMs,
+  refusal: 'a draft',
+  mayPass: true,
+})
 
 test('what was sent has its time to be read; then the next rung is tried, and at the end it is given up', () => {
   assert.deepEqual(nextWakeStep(view({})), { do: 'try', rung: 'inbox_socket' })
@@ -37,6 +55,21 @@ test('what was sent has its time to be read; then the next rung is tried, and at
 
 test('a rung that refused is followed by the next at once', () => {
   assert.deepEqual(nextWakeStep(view({ tries: [refused('inbox_socket')] })), { do: 'try', rung: 'rewake' })
+})
+
+test('a rung that was refused for a passing cause is tried again after all others, so often and no more', () => {
+  const others = [refused('rewake'), sent('tmux', PROOF_MS)]
+  const step = (...tries: WakeTry[]) => nextWakeStep(view({ tries: [...tries, ...others] }))
+  assert.deepEqual(nextWakeStep(view({ tries: [passing('inbox_socket', 2 * AGAIN_MS)] })), {
+    do: 'try',
+    rung: 'rewake',
+  })
+  assert.deepEqual(step(passing('inbox_socket', AGAIN_MS - 200)), { do: 'wait', what: 'passing', forMs: 200 })
+  assert.deepEqual(step(passing('inbox_socket', AGAIN_MS)), { do: 'try', rung: 'inbox_socket' })
+  const often = Array.from({ length: AGAIN_MAX }, (_, index) => passing('inbox_socket', (AGAIN_MAX - index) * AGAIN_MS))
+  assert.deepEqual(step(...often.slice(1)), { do: 'try', rung: 'inbox_socket' })
+  assert.deepEqual(step(...often), { do: 'give_up' })
+  assert.deepEqual(step(passing('inbox_socket', 2 * AGAIN_MS), refused('inbox_socket')), { do: 'give_up' })
 })
 
 test('a rung that refused does not end the time of one that sent', () => {

@@ -1,15 +1,23 @@
 import type { Rung } from '#fleet/wake-ladder.ts'
 import type { ClientSession } from '../client-session.ts'
 
+/** What keeps a way from being tried now and may be over soon, without anybody who sees to it: a draft, another program that types. */
+export class PassingRefusal extends Error {
+  override readonly name = 'PassingRefusal'
+}
+
 /** One way to bring a text to an agent. */
 export interface WakeAdapter<Session = ClientSession | null> {
   readonly rung: Rung
   /** How long one attempt may take, milliseconds. */
   readonly timeoutMs: number
-  /** Why it cannot be tried for this session now, in a sentence for people; null where it can. Changes nothing. */
+  /**
+   * Why it cannot be tried for this session, in a sentence for people; null where it can. Changes nothing. Rejects with a
+   * `PassingRefusal` where it may be tried in a while.
+   */
   whyNot(session: Session, signal: AbortSignal): Promise<string | null>
   /**
-   * Brings the text there; rejects where it surely did not arrive. `read`: the client itself said that a turn with the text began;
+   * Brings the text there; rejects where it surely did not arrive, as `whyNot` does. `read`: the client itself said that a turn with the text began;
    * `sent` proves no reading.
    */
   wake(session: Session, text: string, signal: AbortSignal): Promise<'sent' | 'read'>

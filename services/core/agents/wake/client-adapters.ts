@@ -20,7 +20,7 @@ export interface WakeParts {
 export function wakeAdapters({ clock, state, env, webhook: target }: WakeParts): WakeAdapter[] {
   return [
     inboxSocket(),
-    rewakeWaiter(state),
+    rewakeWaiter(state, clock),
     codexTurn(),
     codexQueue({ clock }),
     tmuxPane({ clock, env }),

@@ -2,7 +2,7 @@ import { nextWakeStep, orderedRungs, type Rung, type WakeTry } from '#fleet/wake
 import { boundedWait } from '#runtime/bounded-wait.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { ClientSession } from '../client-session.ts'
-import type { WakeAdapter } from './adapter.ts'
+import { PassingRefusal, type WakeAdapter } from './adapter.ts'
 
 /** What is seen of the agent at one moment. */
 export interface WakeLook {
@@ -96,17 +96,16 @@ async function tryRung(
   const { clock, adapters, newId, text, onSend } = parts
   const id = newId()
   const adapter = adapters.find((each) => each.rung === rung) as WakeAdapter
-  const attempt = async (over: AbortSignal): Promise<'sent' | 'read' | { readonly why: string }> => {
+  const attempt = async (over: AbortSignal): Promise<'sent' | 'read' | Error> => {
     const why = await adapter.whyNot(session, over)
-    if (why !== null) return { why }
+    if (why !== null) return new Error(why)
     await onSend(rung)
     return await adapter.wake(session, text(id), over)
   }
   const at = clock.now()
-  const answer = await boundedWait(attempt, adapter.timeoutMs, clock, signal).catch((error: Error) => ({
-    why: error.message,
-  }))
+  const answer = await boundedWait(attempt, adapter.timeoutMs, clock, signal).catch((error: Error) => error)
   signal.throwIfAborted()
-  const refusal = typeof answer === 'string' ? null : answer.why
-  return { made: { rung, at, refusal, id, session: session?.id ?? null }, isRead: answer === 'read' }
+  const refusal = typeof answer === 'string' ? null : answer.message
+  const mayPass = answer instanceof PassingRefusal
+  return { made: { rung, at, refusal, mayPass, id, session: session?.id ?? null }, isRead: answer === 'read' }
 }

@@ -2,7 +2,7 @@ import { connect } from 'node:net'
 import { join } from 'node:path'
 import { socketPath } from '#runtime/long-socket-path.ts'
 import type { ClientSession } from '../client-session.ts'
-import { forClient, type WakeAdapter } from './adapter.ts'
+import { forClient, PassingRefusal, type WakeAdapter } from './adapter.ts'
 import { clientEnvironment, clientFolder, isClientAlive } from './client-environment.ts'
 import { whyNoOwnSocket } from './own-socket.ts'
 import { readUserJson } from './user-json.ts'
@@ -67,7 +67,10 @@ function write(path: string, line: string, signal: AbortSignal): Promise<void> {
     const socket = connect({ path: short.path })
     const onAbort = (): void => void socket.destroy(new Error('it took too long'))
     signal.addEventListener('abort', onAbort, { once: true })
-    socket.on('error', reject)
+    socket.on('error', (error: NodeJS.ErrnoException) =>
+      // EAGAIN: others wait to be heard there (connect(2))
+      reject(error.code === 'EAGAIN' ? new PassingRefusal('its socket is busy') : error),
+    )
     socket.on('close', () => {
       signal.removeEventListener('abort', onAbort)
       resolve()

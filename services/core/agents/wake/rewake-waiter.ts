@@ -1,9 +1,10 @@
 import { closeSync, constants, fstatSync, openSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
+import type { Clock } from '#runtime/clock.ts'
 import { isRunning } from '#runtime/process-life.ts'
 import type { ClientSession } from '../client-session.ts'
 import { agentsFolder } from '../hook-reports.ts'
-import { forClient, type WakeAdapter } from './adapter.ts'
+import { forClient, PassingRefusal, type WakeAdapter } from './adapter.ts'
 import { isOurs } from './client-environment.ts'
 
 /**
@@ -18,15 +19,20 @@ export function waiterFolder(state: string): string {
   return join(agentsFolder(state), 'waiters')
 }
 
+/** A turn that has just ended has a hook that waits soon, milliseconds: both begin at once. */
+const BEGINS_WITHIN_MS = 20_000
+
 /** Wakes by a hook that waits beside an idle session of Claude Code (`asyncRewake`). It works in every permission mode. */
-export function rewakeWaiter(state: string): WakeAdapter {
+export function rewakeWaiter(state: string, clock: Clock): WakeAdapter {
   return forClient({
     rung: 'rewake',
     timeoutMs: 2_000,
     whyNot: async (session) => {
       if (session.client !== 'claude') return 'only Claude Code takes up what a waiting hook says'
       if (session.process !== null && !isRunning(session.process)) return 'the process of the session has ended'
-      return whyNobodyWaits(waiterPipe(state, session))
+      const why = whyNobodyWaits(waiterPipe(state, session))
+      if (why !== null && clock.wall() - session.since < BEGINS_WITHIN_MS) throw new PassingRefusal(why)
+      return why
     },
     wake: async (session, text) => {
       const pipe = openWaited(waiterPipe(state, session))

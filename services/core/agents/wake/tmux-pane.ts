@@ -6,7 +6,7 @@ import type { Clock } from '#runtime/clock.ts'
 import { ancestors, processStat } from '#runtime/process-stat.ts'
 import { hasSucceeded, howItEnded, runCommand } from '#runtime/run-command.ts'
 import type { ClientSession } from '../client-session.ts'
-import { forClient, type WakeAdapter } from './adapter.ts'
+import { forClient, PassingRefusal, type WakeAdapter } from './adapter.ts'
 import { clientEnvironment, isClientAlive } from './client-environment.ts'
 import { whyNoOwnSocket } from './own-socket.ts'
 import { hasEmptyPrompt } from './pane-screen.ts'
@@ -54,19 +54,23 @@ async function whyNot(session: ClientSession, parts: TmuxParts, signal: AbortSig
   if (clientEnvironment(session)?.argv.includes('app-server') === true) return SHARED
   const why = whyNoOwnSocket(pane.socket)
   if (why !== null) return why
-  const shown = await tmux(
-    pane,
-    ['display-message', '-p', '-t', pane.id, '#{pane_id} #{pane_pid}'],
-    parts,
-    signal,
-  ).catch((error: Error) => error)
+  const shown = await tmux(pane, ['display-message', '-p', '-t', pane.id, SHOWN], parts, signal).catch(
+    (error: Error) => error,
+  )
   if (shown instanceof Error) return shown.message
-  const [id, root] = shown.trim().split(' ')
+  const [id, root, mode, attached, usedAt] = shown.trim().split(' ')
   if (id !== pane.id) return `the pane ${pane.id} is gone`
   if (![...ancestors(known.pid)].some(({ pid }) => pid === Number(root)))
     return `another program runs in the pane ${pane.id}`
-  return (await isPromptEmpty(pane, parts, signal)) ? null : 'no empty prompt is on the screen, but a draft or a dialog'
+  const isUsed = attached !== '0' && parts.clock.wall() - Number(usedAt) * 1_000 < READING_MS
+  if (mode !== '0' && isUsed) throw new PassingRefusal('a person reads in the pane (copy mode)')
+  if (await isPromptEmpty(pane, parts, signal)) return null
+  throw new PassingRefusal('no empty prompt is on the screen, but a draft or a dialog')
 }
+
+const SHOWN = '#{pane_id} #{pane_pid} #{pane_in_mode} #{session_attached} #{session_activity}'
+/** Who has pressed no key in a terminal for so long, milliseconds, reads nothing there. */
+const READING_MS = 600_000
 
 /** Several terminals of Codex have one daemon, which runs the hooks of all: the pane that it knows may be another session's. */
 const SHARED = 'its hooks run in a daemon that terminals share, so its own pane is not known'
@@ -138,7 +142,7 @@ async function lockPane({ socket, id }: Pane): Promise<AsyncDisposable> {
     await once(server, 'listening')
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error
-    throw new Error(`another program types into the pane ${id}`)
+    throw new PassingRefusal(`another program types into the pane ${id}`)
   }
   server.unref()
   return { [Symbol.asyncDispose]: () => new Promise((resolve) => server.close(() => resolve())) }

@@ -41,7 +41,7 @@ export async function tryWake(
   const no = (why: string): WakeTrial => ({ rung, outcome: 'no', readMs: null, why })
   const rested = await untilIdle(session, parts, signal)
   if (typeof rested === 'string') return no(rested)
-  const why = await adapter.whyNot(rested, signal)
+  const why = await adapter.whyNot(rested, signal).catch((error: Error) => error.message)
   if (why !== null) return no(why)
   if (!(await mayTry(rested, rung))) return no('nobody said that it may be tried')
   const id = newId()
