@@ -80,7 +80,8 @@ async function waitForWake({ client, state }: Asked, context: CommandContext): P
   const event = readHookEvent(client, null, input)
   if (event === null || event.subagent !== null || !existsSync(state)) return 0
   const { waiterCommand } = await import('#agents/wake/hook-waiter.ts')
-  return await context.become(await waiterCommand(state, event, context.clock))
+  const bounds = { client: clientProcessAbove(client, process.ppid) }
+  return await context.become(await waiterCommand(state, event, context.clock, bounds))
 }
 
 function factsOf(client: Client, env: CommandContext['env']): ClientFacts {

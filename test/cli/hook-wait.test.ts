@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict'
 import { type ChildProcessWithoutNullStreams, execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, type TestContext, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type WaitBounds, waiterCommand } from '#agents/wake/hook-waiter.ts'
 import { rewakeWaiter, waiterPipe } from '#agents/wake/rewake-waiter.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { sampleSession } from '../core/agents/sample-session.ts'
@@ -93,6 +96,45 @@ test('a pipe that was left over is cleared away, and one that is waited on is no
   assert.deepEqual(readdirSync(join(state, 'agents', 'waiters')), [`claude-${session.id}`])
   await rewakeWaiter(state, systemClock).wake(session, TEXT, signal)
   await other.ended
+})
+
+/** Waits as `s2 hook wait` does, by a clock that runs out soon. */
+async function waitShortly(state: string, t: TestContext, bounds: WaitBounds) {
+  const [program, ...args] = await waiterCommand(state, session, systemClock, bounds)
+  const child = spawn(program, args, { detached: true, stdio: 'ignore' })
+  t.after(() => {
+    if (child.exitCode === null && child.pid !== undefined) process.kill(-child.pid, 'SIGKILL')
+  })
+  await until('it waits', () => waits(state))
+  return { child, ended: once(child, 'exit') }
+}
+
+test('a hook whose client was killed waits no longer', async (t) => {
+  const state = newState('killed')
+  const client = spawn('sleep', ['60'])
+  const { child, ended } = await waitShortly(state, t, {
+    client: { pid: client.pid ?? 0 },
+    seconds: 60,
+    looksEverySeconds: 1,
+  })
+  await sleep(2_500)
+  assert.equal(child.exitCode, null, 'its client lives')
+  client.kill('SIGKILL')
+  const killedAt = performance.now()
+  assert.deepEqual(await ended, [0, null])
+  assert.ok(performance.now() - killedAt < 10_000)
+  assert.equal(await waits(state), false)
+})
+
+test('a hook that waited to its end without news is followed by one at the end of the next turn', async (t) => {
+  const state = newState('again')
+  const first = await waitShortly(state, t, { client: null, seconds: 2, looksEverySeconds: 1 })
+  assert.deepEqual(await first.ended, [0, null])
+  assert.equal(await waits(state), false)
+  const second = await waitShortly(state, t, { client: null, seconds: 60, looksEverySeconds: 1 })
+  await sleep(1_500) // over a look: what is written afterwards is read all the same
+  await rewakeWaiter(state, systemClock).wake(session, TEXT, signal)
+  assert.deepEqual(await second.ended, [2, null])
 })
 
 test('where S2 keeps nothing, nobody waits', async (t) => {
