@@ -3,6 +3,7 @@ import { S2Error } from '#fleet/errors.ts'
 import type { Message } from '#fleet/message.ts'
 import type { MessageStatus } from '#fleet/message-leases.ts'
 import { agentsFor, allowedRecipients, type FleetAgent, type PeerRule } from '#fleet/peer-messages.ts'
+import type { LastStatus } from '#fleet/said-status.ts'
 import { conversationOf, isObserver, type SessionId, sessionId, sideOf } from '#fleet/session-id.ts'
 import type { NewTask, Task } from '#fleet/task.ts'
 import { unknownTask } from '#fleet/task-ownership.ts'
@@ -40,6 +41,7 @@ type ParticipantVerb =
   | 'cancelTask'
   | 'evidence'
   | 'verdicts'
+  | 'lastStatus'
   | 'incidents'
   | 'releaseFiles'
   | 'reservations'
@@ -124,6 +126,8 @@ export class Permissions {
         return await this.#store.reservations(isObserver(self) ? undefined : self) // for all of a fleet to know
       case 'verdicts':
         return await this.#verdicts(scope)
+      case 'lastStatus':
+        return await this.#lastStatus((input as Input<'lastStatus'>).session, scope)
       case 'incidents':
         if (!isObserver(self)) throw forTheFleet()
         return await this.#store.incidents((input as Input<'incidents'>).filter)
@@ -169,6 +173,14 @@ export class Permissions {
     const names = new Set((await this.#conversations(scope)).flatMap(({ agents }) => [agents.a, agents.b]))
     const { at, verdicts } = await this.#store.verdicts()
     return { at, verdicts: verdicts.filter(({ agent }) => names.has(agent)) }
+  }
+
+  /** Of itself and its partners. */
+  async #lastStatus(session: SessionId, scope: Scope): Promise<LastStatus | null> {
+    if (scope.conversations.has(conversationOf(session))) return await this.#store.lastStatus(session)
+    throw new S2Error('forbidden', `${session} is not in one of your conversations`, {
+      next: 'ask for a session that you speak with',
+    })
   }
 
   async #hintCredentials(conversations: readonly string[], scope: Scope): Promise<null> {
@@ -257,6 +269,7 @@ const OBSERVED: ReadonlySet<ParticipantVerb> = new Set([
   'task',
   'evidence',
   'verdicts',
+  'lastStatus',
   'incidents',
   'reservations',
 ])

@@ -11,6 +11,8 @@ export function sessionStore(session: SessionId, call: CallAs): SessionStore {
     await call(name, input, session)
   return {
     conversations: () => ask('conversations', {}),
+    noteStatus: async (session, status) => void (await ask('noteStatus', { session, status })),
+    lastStatus: (session) => ask('lastStatus', { session }),
     verdicts: () => ask('verdicts', {}),
     send: (from, key, draft) => ask('send', { from, key, draft: writable(draft) }),
     post: (from, to, key, draft) => ask('post', { from, to, key, draft: writable(draft) }),

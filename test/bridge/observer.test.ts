@@ -61,6 +61,7 @@ test('whatever else there is, an observer is refused: each verb that writes, and
     'task',
     'evidence',
     'verdicts',
+    'lastStatus',
     'incidents',
     'listAgents',
     'reservations',
@@ -76,6 +77,7 @@ test('whatever else there is, an observer is refused: each verb that writes, and
     record: { act: { actor: session, action: 'guard_started', details: {} } },
     noteRefusal: { session, why: 'w' },
     noteCondition: { session, condition: null },
+    noteStatus: { session, status: 'blocked' },
     confirmToken: { session, tokenHash: 'A'.repeat(43) },
     addTask: {
       task: { id: 'u', description: 'd', priority: 'P1', role: null, holder: null, deadline: null, createdBy: session },

@@ -227,9 +227,15 @@ test('the arguments of prompts for the Python bridge work, and forged ones are r
     (await ground.store.unacked(boss.session, 0, 50)).some(({ text }) => text === 'hello'),
   )
   const status = await client.call('update_my_status', { ...own, status: 'blocked' })
-  assert.deepEqual([status.said.status, status.said.told], ['blocked', partnerOf(seat.session)])
-  const partner = (await client.call('check_partner_status', own)).said.partner
-  assert.equal(partner.session, partnerOf(seat.session))
+  assert.deepEqual([status.isError, status.said.status], [false, 'blocked'])
+  assert.equal((await ground.store.lastStatus(seat.session))?.status, 'blocked')
+  const unheard = (await client.call('check_partner_status', own)).said
+  assert.deepEqual([unheard.status, unheard.alive, unheard.age], ['unknown', false, undefined])
+  assert.equal(unheard.partner.session, partnerOf(seat.session))
+  await ground.store.noteStatus(boss.session, 'waiting')
+  const partner = (await client.call('check_partner_status', own)).said
+  assert.deepEqual([partner.status, partner.alive], ['waiting', true])
+  assert.ok(partner.age >= 0 && partner.age < 60)
   for (const forged of [{ token: 'f'.repeat(64) }, { session_id: 'a' }, { conversation_id: 'conv_ffffffffffffffff' }]) {
     const { isError, said } = await client.call('send_to_partner', { ...own, ...forged, message: 'hello' })
     assert.deepEqual([isError, said.error.code], [true, 'forbidden'], JSON.stringify(forged))
@@ -252,7 +258,7 @@ test('files are reserved for a task, and released', async () => {
   const { said } = await client.call('reserve_files', wish)
   assert.deepEqual([said.reserved[0].mode, said.reserved[0].task_id], ['exclusive', 't-files'])
   const [held] = await ground.store.reservations()
-  assert.deepEqual([held?.task, held?.epoch, held?.repository], ['t-files', 1, ['example.org/shop']])
+  assert.deepEqual([held?.task, held?.epoch, held?.repository[0]], ['t-files', 1, 'example.org/shop'])
   const other = await client.call('reserve_files', { ...wish, task_id: 'no-such-task' })
   assert.equal(other.isError, true)
   const { released } = (await client.call('release_files', { repository: 'example.org/shop' })).said

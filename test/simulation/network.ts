@@ -155,6 +155,7 @@ const READS: ReadonlySet<Verb> = new Set<Verb>([
   'reservations',
   'incidents',
   'verdicts',
+  'lastStatus',
   'audit',
   'auditHead',
 ])

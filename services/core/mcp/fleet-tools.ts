@@ -1,3 +1,5 @@
+import { ALIVE_MS, SAID_STATUSES, type SaidStatus } from '#fleet/said-status.ts'
+import type { PartnerStatus } from '#member/member.ts'
 import { inputOf, SPEAKER_FIELDS, speakerIn, type Tool, textIn } from './tool.ts'
 
 export const FLEET_TOOLS: readonly Tool[] = [
@@ -21,35 +23,31 @@ export const FLEET_TOOLS: readonly Tool[] = [
   {
     name: 'check_partner_status',
     title: 'See how the partner is',
-    description: 'Says whether the other end of your conversation is alive, as far as the fleet knows.',
+    description:
+      'Says what the other end of your conversation does, as it said itself, how many seconds ago it was heard last, and whether it is alive.',
     inputSchema: inputOf({ ...SPEAKER_FIELDS }),
     effect: 'reads',
     isRepeatable: true,
     async call(member, input) {
-      const { session, agent, role, verdict, why } = await member.partner(speakerIn(input))
-      return { partner: { session, agent, role, status: verdict ?? 'unknown', ...(why === null ? {} : { why }) } }
+      return partnerFields(await member.partner(speakerIn(input)))
     },
   },
   {
     name: 'update_my_status',
     title: 'Say what you are doing',
     description:
-      'Tells your partner that you are working, waiting, blocked or complete: it comes to it as a message. What becomes of a task is said by ' +
-      'report_progress, complete_task and fail_task.',
+      'Says that you are working, waiting, blocked or complete: your partner sees it by check_partner_status. What it is to hear at once is said ' +
+      'by send_to_partner; what becomes of a task by report_progress, complete_task and fail_task.',
     inputSchema: inputOf(
-      {
-        status: { type: 'string', enum: ['working', 'waiting', 'blocked', 'complete'], description: 'What you are.' },
-        ...SPEAKER_FIELDS,
-      },
+      { status: { type: 'string', enum: SAID_STATUSES, description: 'What you are.' }, ...SPEAKER_FIELDS },
       ['status'],
     ),
     effect: 'adds',
-    isRepeatable: false,
+    isRepeatable: true,
     async call(member, input) {
-      const status = textIn(input, 'status') ?? ''
-      const draft = { text: `My status is now: ${status}`, action: 'status_update' }
-      const { state, to, why } = await member.sendToPartner(speakerIn(input), draft)
-      return { status, told: to, state, ...(why === null ? {} : { note: why }) }
+      const status = textIn(input, 'status') as SaidStatus
+      await member.say(speakerIn(input), status)
+      return { status }
     },
   },
   {
@@ -79,3 +77,14 @@ export const FLEET_TOOLS: readonly Tool[] = [
     },
   },
 ]
+
+/** The fields of the Python bridge, and what the fleet knows besides. */
+function partnerFields({ session, agent, role, said, verdict, why }: PartnerStatus): object {
+  const known = said === null ? {} : { age: Math.round(said.agoMs / 1000) }
+  return {
+    status: said?.status ?? 'unknown',
+    alive: said !== null && said.agoMs < ALIVE_MS,
+    ...known,
+    partner: { session, agent, role, verdict: verdict ?? 'unknown', ...(why === null ? {} : { why }) },
+  }
+}

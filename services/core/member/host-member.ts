@@ -2,8 +2,9 @@ import { randomBytes } from 'node:crypto'
 import { isPassing, S2Error } from '#fleet/errors.ts'
 import { checkDraft, type MessageDraft } from '#fleet/message.ts'
 import type { Addressee, FleetAgent } from '#fleet/peer-messages.ts'
-import type { Reservation } from '#fleet/reservation.ts'
-import { conversationOf, ORCHESTRATOR, partnerOf, type SessionId, type Side, sideOf } from '#fleet/session-id.ts'
+import type { Reservation, ReservationChoice } from '#fleet/reservation.ts'
+import type { SaidStatus } from '#fleet/said-status.ts'
+import { ORCHESTRATOR, partnerOf, type SessionId, type Side, sideOf } from '#fleet/session-id.ts'
 import { ANY_ROLE, checkTask, type NewTask, type Task } from '#fleet/task.ts'
 import { isMeantFor, readAssignmentNews } from '#fleet/task-messages.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
@@ -33,6 +34,7 @@ import type {
   TakenTask,
   TaskWish,
 } from './member.ts'
+import { partnerStatus } from './partner-status.ts'
 
 /** Files of a repository, by globs from its top. */
 export interface NamedFiles {
@@ -132,18 +134,12 @@ export class HostMember implements Member {
 
   async partner(as: Speaker): Promise<PartnerStatus> {
     const { session } = await this.#sessions.speaker(as)
-    const store = await this.#parts.store()
-    const partner = partnerOf(session)
-    const found = (await store.conversations()).find(({ id }) => id === conversationOf(session))
-    const agent = found?.agents[sideOf(partner)] ?? partner
-    const verdict = (await store.verdicts()).verdicts.find((each) => each.agent === agent)
-    return {
-      session: partner,
-      agent,
-      role: found?.roles[sideOf(partner)] ?? '',
-      verdict: verdict?.verdict ?? null,
-      why: verdict?.why ?? null,
-    }
+    return await partnerStatus(await this.#parts.store(), session, this.#parts.clock)
+  }
+
+  async say(as: Speaker, status: SaidStatus): Promise<void> {
+    const { session } = await this.#sessions.speaker(as)
+    await (await this.#parts.store()).noteStatus(session, status)
   }
 
   async agents(as: Speaker): Promise<FleetAgent[]> {
@@ -164,12 +160,17 @@ export class HostMember implements Member {
 
   async release(as: Speaker, which: ReleaseWish): Promise<Reservation[]> {
     const { session } = await this.#sessions.agent(as)
-    const named = await this.#parts.files(which.globs ?? [], which.repository)
     const store = await this.#parts.store()
-    const globs = which.globs === null ? null : named.globs
-    const released = await store.releaseFiles(session, { globs, repository: named.repository })
+    const released = await store.releaseFiles(session, await this.#chosen(which))
     await this.#keepList(store)
     return released
+  }
+
+  /** All of a repository that is named means that one, wherever the agent works. */
+  async #chosen({ globs, repository }: ReleaseWish): Promise<ReservationChoice> {
+    if (globs === null && repository !== null) return { globs, repository: [repository] }
+    const named = await this.#parts.files(globs ?? [], repository)
+    return { globs: globs === null ? null : named.globs, repository: named.repository }
   }
 
   /** What was changed is changed; hooks of git ask for themselves where the list could not be had. */

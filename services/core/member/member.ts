@@ -1,6 +1,7 @@
 import type { MessageDraft, StoredMessage } from '#fleet/message.ts'
 import type { Addressee, FleetAgent } from '#fleet/peer-messages.ts'
 import type { Reservation, ReservationMode } from '#fleet/reservation.ts'
+import type { LastStatus, SaidStatus } from '#fleet/said-status.ts'
 import type { SessionId, Side } from '#fleet/session-id.ts'
 import type { OnDeadline, Priority, Task } from '#fleet/task.ts'
 
@@ -21,6 +22,8 @@ export interface Member {
   ack(as: Speaker, ids: readonly number[]): Promise<readonly number[]>
   /** The partner of the speaker's conversation, as far as the fleet knows. */
   partner(as: Speaker): Promise<PartnerStatus>
+  /** Keeps what the speaker's agent says that it does, for its partner to see. */
+  say(as: Speaker, status: SaidStatus): Promise<void>
   /** The agents that the speaker may see. */
   agents(as: Speaker): Promise<readonly FleetAgent[]>
   /** The tasks that the speaker may see: the open ones, or all. */
@@ -86,6 +89,8 @@ export interface PartnerStatus {
   readonly session: SessionId
   readonly agent: string
   readonly role: string
+  /** What it said last that it does, and how long ago it was heard, milliseconds; null where it was never heard. */
+  readonly said: { readonly status: LastStatus['status']; readonly agoMs: number } | null
   /** What the watchdog thinks of it; null where no watchdog has judged it. */
   readonly verdict: string | null
   readonly why: string | null

@@ -3,6 +3,7 @@ import { S2Error } from '#fleet/errors.ts'
 import { checkDraft, type Message, type MessageDraft } from '#fleet/message.ts'
 import type { Addressee, FleetAgent } from '#fleet/peer-messages.ts'
 import type { Reservation } from '#fleet/reservation.ts'
+import type { SaidStatus } from '#fleet/said-status.ts'
 import { conversationOf, partnerOf, type SessionId, sideOf } from '#fleet/session-id.ts'
 import { ANY_ROLE, type Report, type Task } from '#fleet/task.ts'
 import { checkHolder } from '#fleet/task-ownership.ts'
@@ -22,6 +23,7 @@ import type {
   TakenTask,
   TaskWish,
 } from './member.ts'
+import { partnerStatus } from './partner-status.ts'
 import { progressLine } from './progress-line.ts'
 
 /** The verbs of a store that a session may call; whoever makes one keeps them to what that session may see and do. */
@@ -29,6 +31,8 @@ export type SessionStore = Pick<
   Store,
   | 'conversations'
   | 'verdicts'
+  | 'noteStatus'
+  | 'lastStatus'
   | 'send'
   | 'post'
   | 'listAgents'
@@ -112,12 +116,12 @@ export class StoreMember implements Member {
 
   async partner(as: Speaker): Promise<PartnerStatus> {
     this.#demand(as)
-    const session = partnerOf(this.#session)
-    const found = (await this.#store.conversations()).find(({ id }) => id === conversationOf(session))
-    const agent = found?.agents[sideOf(session)] ?? session
-    const verdict = (await this.#store.verdicts()).verdicts.find((each) => each.agent === agent)
-    const role = found?.roles[sideOf(session)] ?? ''
-    return { session, agent, role, verdict: verdict?.verdict ?? null, why: verdict?.why ?? null }
+    return await partnerStatus(this.#store, this.#session, this.#clock)
+  }
+
+  async say(as: Speaker, status: SaidStatus): Promise<void> {
+    this.#demand(as)
+    await this.#store.noteStatus(this.#session, status)
   }
 
   async agents(as: Speaker): Promise<FleetAgent[]> {

@@ -8,6 +8,7 @@ import type { Mark, Message, MessageDraft, StoredMessage, WaitingMessage } from 
 import type { LeasedMessage, LeaseNote, MessageStatus } from '#fleet/message-leases.ts'
 import type { Addressee, FleetAgent } from '#fleet/peer-messages.ts'
 import type { NewReservation, Reservation, ReservationChoice, UncheckedCommit } from '#fleet/reservation.ts'
+import type { LastStatus, SaidStatus } from '#fleet/said-status.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import type { StoreTrouble } from '#fleet/store-trouble.ts'
 import type { StoreWarning } from '#fleet/store-warning.ts'
@@ -174,6 +175,16 @@ export interface Store extends AsyncDisposable {
    * store, and the answer's own lies below it.
    */
   pulses(after: number): Promise<ObservedBeats>
+  /**
+   * Keeps what the agent of this session says that it does, for its partner to see: also for one of the Python bridge. It is no beat.
+   * `not_found`, `expired`.
+   */
+  noteStatus(session: SessionId, status: SaidStatus): Promise<void>
+  /**
+   * What the agent of this session said last, `working` where it never said anything and was heard; null for one that was never
+   * heard. Its time may lag by half a minute behind its beats.
+   */
+  lastStatus(session: SessionId): Promise<LastStatus | null>
 
   // Tasks
 

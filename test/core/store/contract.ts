@@ -36,6 +36,7 @@ import { proveDeliveries } from './contract-deliveries.ts'
 import { provePeers } from './contract-peers.ts'
 import { provePlaces } from './contract-places.ts'
 import { proveReservations } from './contract-reservations.ts'
+import { proveStatuses } from './contract-statuses.ts'
 import { proveWorkers } from './contract-workers.ts'
 
 /** A store that was opened for one test, and all that was started for it. */
@@ -72,6 +73,7 @@ export function contract(name: string, open: OpenGround, { without = [] }: Contr
   suite(`${name}: mail`, () => proveMail(prove))
   suite(`${name}: traffic`, () => proveTraffic(prove))
   suite(`${name}: liveness`, () => proveLiveness(prove))
+  suite(`${name}: statuses`, () => proveStatuses(prove))
   suite(`${name}: places`, () => provePlaces(prove))
   suite(`${name}: tasks`, () => proveTasks(prove))
   suite(`${name}: leases and reports`, () => proveReports(prove))

@@ -229,6 +229,34 @@ test('Python’s heartbeats are beats of its session', { skip: noPython }, async
   assert.equal(ground.log.records.filter(({ fields }) => fields.kind === 'heartbeat').length, 2, 'told once')
 })
 
+test('what an agent of S2 says that it does is shown by the Python bridge, and is no heartbeat of a foreign agent', {
+  skip: noPython,
+}, async () => {
+  const made = await makeGround()
+  await using ground = made.ground
+  const store = await ground.open()
+  const python = await ground.startPython()
+  const { opened, a, b } = await openChannel(store)
+  const asA = { conversation_id: opened.id, session_id: 'a', token: opened.tokens.a }
+  const round = async (): Promise<Record<SessionId, [string, number, number]>> => {
+    await python.call('update_my_status', { ...asA, status: 'working' }) // by which all rows are read
+    made.pass(1_000)
+    await store.tend()
+    return await signs(store)
+  }
+  await store.noteStatus(b, 'waiting')
+  assert.deepEqual(await round(), { [a]: ['python', 1, 1] })
+  await Promise.all([store.noteStatus(b, 'blocked'), round(), store.noteStatus(b, 'blocked')])
+  const { status, alive } = await python.call('check_partner_status', asA)
+  assert.deepEqual([status, alive], ['blocked', true])
+  await store[Symbol.asyncDispose]()
+  const again = await ground.open()
+  await python.call('update_my_status', { ...asA, status: 'complete' })
+  await again.tend()
+  assert.deepEqual(Object.keys(await signs(again)), [a], 'after another start neither')
+  assert.equal((await again.lastStatus(a))?.status, 'complete', 'its words are understood too')
+})
+
 test('a heartbeat shows that a foreign agent lives; a status, a message and a read mark show that it works', {
   skip: noPython,
 }, async () => {

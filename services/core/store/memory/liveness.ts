@@ -1,6 +1,7 @@
 import { AskingWorkers } from '#fleet/asking-workers.ts'
 import type { Beat, Contest, ObservedBeat, ObservedBeats } from '#fleet/beat.ts'
 import { readClientActivity } from '#fleet/client-activity.ts'
+import { type LastStatus, type SaidStatus, UNSAID_STATUS } from '#fleet/said-status.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import type { AgentVerdict } from '#fleet/verdict.ts'
 import type { Clock } from '#runtime/clock.ts'
@@ -20,6 +21,7 @@ export class MemoryLiveness {
   readonly #asking = new AskingWorkers()
   /** How often the worker of a session began to ask for tasks. */
   readonly #asked = new Map<SessionId, number>()
+  readonly #statuses = new Map<SessionId, LastStatus>()
   #version = 0
   #ticks = 0
   #judged: JudgedVerdicts = { at: null, verdicts: [] }
@@ -37,6 +39,7 @@ export class MemoryLiveness {
     const pulse = { session, host, incarnation, seq, work: work + this.#askedOf(session), version: this.#version }
     const activity = readClientActivity(said)
     this.#pulses.set(session, Object.freeze(activity === undefined ? pulse : { ...pulse, activity }))
+    this.#noteHeard(session, this.#statuses.get(session)?.status ?? UNSAID_STATUS)
   }
 
   /** Its worker asked for a task, and there was none: when it begins to, that counts as work from the next beat of its host on. */
@@ -46,6 +49,18 @@ export class MemoryLiveness {
 
   #askedOf(session: SessionId): number {
     return this.#asked.get(session) ?? 0
+  }
+
+  noteStatus(session: SessionId, status: SaidStatus): void {
+    this.#noteHeard(session, status)
+  }
+
+  lastStatus(session: SessionId): LastStatus | null {
+    return this.#statuses.get(session) ?? null
+  }
+
+  #noteHeard(session: SessionId, status: string): void {
+    this.#statuses.set(session, Object.freeze({ status, heardAt: this.#clock.wall() }))
   }
 
   /** Two places spoke for the session at once, again or for the first time. */

@@ -14,6 +14,7 @@ import {
   type WaitingMessage,
 } from '#fleet/message.ts'
 import { type Addressee, allAgents, checkPost, type FleetAgent, recipientsOf } from '#fleet/peer-messages.ts'
+import type { SaidStatus } from '#fleet/said-status.ts'
 import { conversationOf, parseSession, partnerOf, type SessionId, sessionId } from '#fleet/session-id.ts'
 import { Speakers } from '#fleet/speakers.ts'
 import type { Task } from '#fleet/task.ts'
@@ -119,6 +120,7 @@ const TABLE_VERBS = {
   claimAlerts: 'incidents',
   settleAlert: 'incidents',
   pulses: 'liveness',
+  lastStatus: 'liveness',
   verdicts: 'liveness',
   audit: 'chain',
   auditHead: 'chain',
@@ -313,6 +315,13 @@ class MemoryStore implements Omit<Store, TableVerb> {
     }
     for (const contest of this.#speakers.takeContests()) liveness.noteContest(contest)
     if (refusal !== null) throw refusal
+  }
+
+  async noteStatus(session: SessionId, status: SaidStatus): Promise<void> {
+    this.#demandOpen()
+    const { conversations, liveness } = this.#tables
+    conversations.demandLive(conversationOf(session))
+    liveness.noteStatus(session, status)
   }
 
   async leaseTask(

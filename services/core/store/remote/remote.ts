@@ -16,6 +16,7 @@ import {
 import type { LeasedMessage, LeaseNote, MessageStatus } from '#fleet/message-leases.ts'
 import type { Addressee, FleetAgent } from '#fleet/peer-messages.ts'
 import type { NewReservation, Reservation, ReservationChoice, UncheckedCommit } from '#fleet/reservation.ts'
+import type { LastStatus, SaidStatus } from '#fleet/said-status.ts'
 import { conversationOf, type SessionId } from '#fleet/session-id.ts'
 import type { Move, NewTask, Report, Task, TaskEnding } from '#fleet/task.ts'
 import type { AgentVerdict } from '#fleet/verdict.ts'
@@ -472,6 +473,14 @@ class Remote implements RemoteStore {
 
   async judge(verdicts: Iterable<AgentVerdict>): Promise<void> {
     await this.#ask('judge', { verdicts: [...verdicts] })
+  }
+
+  async noteStatus(session: SessionId, status: SaidStatus): Promise<void> {
+    await this.#ask('noteStatus', { session, status }, session)
+  }
+
+  async lastStatus(session: SessionId): Promise<LastStatus | null> {
+    return await this.#ask('lastStatus', { session })
   }
 
   async verdicts(): Promise<{ readonly at: number | null; readonly verdicts: readonly AgentVerdict[] }> {

@@ -2,6 +2,7 @@ import type { Static } from 'typebox'
 import * as Type from 'typebox'
 import { isOwnAct } from '#fleet/audit.ts'
 import { CREDENTIAL_FILE_MAX } from '#fleet/credential.ts'
+import { SAID_STATUSES } from '#fleet/said-status.ts'
 import { TASK_STATES } from '#fleet/task.ts'
 import {
   AddresseeSchema,
@@ -24,6 +25,7 @@ import {
   IncidentSchema,
   JudgedVerdictSchema,
   KeySchema,
+  LastStatusSchema,
   LateReportSchema,
   LeasedMessageSchema,
   LeaseNotesSchema,
@@ -302,6 +304,22 @@ export const VERBS = {
   ),
   pulses: verb(['admin', 'reads'], { after: CountSchema }, ObservedBeatsSchema, (store, { after }) =>
     store.pulses(after),
+  ),
+  noteStatus: verb(
+    ['session', 'repeats'],
+    { session: SessionSchema, status: oneOf(SAID_STATUSES) },
+    NothingSchema,
+    async (store, { session, status }) => {
+      await store.noteStatus(session, status)
+      return null
+    },
+    ({ session }, speaker) => session === speaker,
+  ),
+  lastStatus: verb(
+    ['participant', 'reads'],
+    { session: SessionSchema },
+    orNull(LastStatusSchema),
+    (store, { session }) => store.lastStatus(session),
   ),
 
   addTask: verb(['participant', 'repeats'], { task: NewTaskSchema }, TaskSchema, (store, { task }) =>

@@ -266,6 +266,7 @@ export const TaskEndingSchema = closed({
 })
 /** `until` is any number: the store brings it into its bounds, since a place that is not well must get its word across. */
 const condition = { state: oneOf(CONDITIONS), why: Type.String({ maxLength: 10_000 }), until: orNull(Type.Number()) }
+export const LastStatusSchema = Type.Object({ status: Type.String(), heardAt: MsSchema })
 export const ConditionSchema = closed(condition)
 export const AgentConditionSchema = Type.Object({ ...condition, session: SessionSchema, since: Type.Number() })
 export const MoveSchema = closed({

@@ -13,6 +13,7 @@ import {
   type WaitingMessage,
 } from '#fleet/message.ts'
 import { type Addressee, allAgents, type FleetAgent } from '#fleet/peer-messages.ts'
+import type { LastStatus, SaidStatus } from '#fleet/said-status.ts'
 import { conversationOf, parseSession, type SessionId, sessionId } from '#fleet/session-id.ts'
 import { Speakers } from '#fleet/speakers.ts'
 import { databaseIncident, outcomeOfTrouble, presentIncident, type StoreTrouble } from '#fleet/store-trouble.ts'
@@ -43,6 +44,7 @@ import { LivenessFile } from './liveness/liveness-file.ts'
 import { Verdicts } from './liveness/verdicts.ts'
 import { LogWarning } from './log-warning.ts'
 import { ForeignTaskMessages } from './python/foreign-task-messages.ts'
+import { lastStatusIn } from './python/last-status.ts'
 import { PythonBridgeSync } from './python/python-bridge-sync.ts'
 import type { PythonReaders } from './python/python-readers.ts'
 import { RightsWarning } from './rights-warning.ts'
@@ -291,6 +293,17 @@ class SqliteStore implements Omit<Store, TableVerb>, TablesAccess {
 
   pulses(after: number): Promise<ObservedBeats> {
     return this.#beats.pulses(after)
+  }
+
+  async noteStatus(session: SessionId, status: SaidStatus): Promise<void> {
+    parseSession(session)
+    this.#demandWriter()
+    await this.#pythonAgents?.noteStatus(session, status)
+  }
+
+  async lastStatus(session: SessionId): Promise<LastStatus | null> {
+    parseSession(session)
+    return await this.ask(({ connection }) => lastStatusIn(connection, session))
   }
 
   async leaseTask(

@@ -1,5 +1,6 @@
 import { hostname } from 'node:os'
 import { type Beat, FOREIGN_INCARNATION } from '#fleet/beat.ts'
+import { type SaidStatus, UNSAID_STATUS } from '#fleet/said-status.ts'
 import { conversationOf, isConversationId, type SessionId, sessionId, sideOf } from '#fleet/session-id.ts'
 import { statusOfWord } from '#fleet/task-words.ts'
 import type { StoreParts } from '../../store.ts'
@@ -32,9 +33,8 @@ const SEARCH_MS = 60_000
 /** Heartbeats mirrored in one transaction. */
 const MIRRORED_AT_ONCE = 500
 
-/** What an agent of ours is said to do. */
-const MIRRORED_STATUS = 'working'
 const REFRESH = 'UPDATE session_status SET last_heartbeat = ? WHERE conversation_id = ? AND session_id = ?'
+const RESTATE = 'UPDATE session_status SET status = ?, last_heartbeat = ? WHERE conversation_id = ? AND session_id = ?'
 const MIRROR = 'INSERT INTO session_status (conversation_id, session_id, status, last_heartbeat) VALUES (?, ?, ?, ?)'
 
 /** The beat of a session that was mirrored last, and when. */
@@ -70,6 +70,8 @@ export class PythonBridgeSync {
   /** Sessions that foreign writers sent or read by, until that is noted. */
   readonly #active = new Set<SessionId>()
   #heartbeats: Map<SessionId, PythonHeartbeat> | undefined
+  /** Settles when nobody reads or writes heartbeats: what is read between a note and its row would look foreign. */
+  #exchanging: Promise<unknown> = Promise.resolve()
   #seen = -1
   #heartbeatsAt = Number.NEGATIVE_INFINITY
   #forgotAt: number
@@ -101,9 +103,7 @@ export class PythonBridgeSync {
   async tend(): Promise<number> {
     const now = this.#parts.clock.now()
     if (now - this.#heartbeatsAt >= HEARTBEATS_MS) {
-      const isMore = await this.#takeSigns(now)
-      this.#heartbeatsAt = isMore ? Number.NEGATIVE_INFINITY : now
-      await this.#mirror(now)
+      await this.#alone(() => this.#exchange(now))
       await this.#oddMessages.tell()
     }
     const hasMore =
@@ -115,6 +115,40 @@ export class PythonBridgeSync {
       await this.#beats.forgetUnknown()
     }
     return hasMore ? 0 : ROUND_MS
+  }
+
+  async #exchange(now: number): Promise<void> {
+    const isMore = await this.#takeSigns(now)
+    this.#heartbeatsAt = isMore ? Number.NEGATIVE_INFINITY : now
+    await this.#mirror(now)
+  }
+
+  async #alone<T>(act: () => Promise<T>): Promise<T> {
+    const done = this.#exchanging.then(act)
+    this.#exchanging = done.catch(() => undefined)
+    return await done
+  }
+
+  /** Writes what an agent of ours says that it does. It is noted first, as what is mirrored is. Throws `not_found`, `expired`. */
+  async noteStatus(session: SessionId, status: SaidStatus): Promise<void> {
+    const { conversations } = this.#writer.tables
+    await this.#alone(async () => {
+      const known = this.#heartbeats ?? (await readHeartbeats(this.#livenessFile))
+      const text = pythonTime(this.#parts.clock.wall())
+      const heartbeat = { seq: 0, work: 0, ...known.get(session), text, status }
+      await noteHeartbeats(this.#livenessFile, new Map([[session, heartbeat]]))
+      known.set(session, heartbeat)
+      await this.#writer.groupCommit.write(() => {
+        conversations.demandLive(conversationOf(session))
+        this.#restate(session, text, status)
+      })
+    })
+  }
+
+  #restate(session: SessionId, text: string, status: SaidStatus): void {
+    const { connection } = this.#writer.tables
+    const place = [conversationOf(session), sideOf(session)]
+    if (connection.run(RESTATE, status, text, ...place) === 0) connection.run(MIRROR, ...place, status, text)
   }
 
   /** Takes in messages about tasks that a foreign writer gave an id below the cursor, a step at each round. */
@@ -230,7 +264,7 @@ export class PythonBridgeSync {
         continue
       if (now - (this.#keptAt.get(session) ?? Number.NEGATIVE_INFINITY) < KEPT_MS) continue
       const before = this.#heartbeats?.get(session)
-      fresh.set(session, { seq: 0, work: 0, ...before, text, status: before?.status ?? MIRRORED_STATUS })
+      fresh.set(session, { seq: 0, work: 0, ...before, text, status: before?.status ?? UNSAID_STATUS })
       mirrors.set(session, { incarnation, seq, at: now })
     }
     const sessions = [...fresh]
@@ -260,7 +294,7 @@ export class PythonBridgeSync {
   #writeHeartbeat(session: SessionId, text: string): void {
     const { connection } = this.#writer.tables
     const place = [conversationOf(session), sideOf(session)]
-    if (connection.run(REFRESH, text, ...place) === 0) connection.run(MIRROR, ...place, MIRRORED_STATUS, text)
+    if (connection.run(REFRESH, text, ...place) === 0) connection.run(MIRROR, ...place, UNSAID_STATUS, text)
   }
 }
 
@@ -289,7 +323,7 @@ function rememberMirrored(
   known: Map<SessionId, PythonHeartbeat>,
 ): void {
   for (const [session, row] of rows) {
-    const isMirrored = row?.status === MIRRORED_STATUS && row.text.endsWith('000')
+    const isMirrored = row?.status === UNSAID_STATUS && row.text.endsWith('000')
     if (isMirrored && !known.has(session)) known.set(session, { ...row, seq: 0, work: 0 })
   }
 }
