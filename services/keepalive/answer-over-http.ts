@@ -5,6 +5,7 @@ import type { Clock } from '#runtime/clock.ts'
 import { RetryLoop } from '#runtime/retry-loop.ts'
 import type { Life } from '#runtime/run.ts'
 import { TroubleLog } from '#runtime/trouble-log.ts'
+import { codeOf } from '#spool/quarantine.ts'
 import type { ClientSessions } from './client-sessions.ts'
 import { serveHooks } from './hook-server.ts'
 
@@ -56,7 +57,8 @@ async function tell(
     answer = await answerHook(state, event, clients.find(event)?.session ?? null, at)
     troubles.over('hook answers')
   } catch (error) {
-    troubles.threw('hook answers', error)
+    // the agent's own user may spoil these folders: that is no fault of keepalive
+    troubles.met('hook answers', codeOf(error), (error as Error).message, error, 'light')
   }
   clients.hear({ event, facts: null, at, isBlocked: answer.isBlocked })
   return answer.text
