@@ -16,9 +16,14 @@ export function programWords(client: Client, state: string | null): string[] {
   return lastingCommand('hook', '--agent', client, ...(state === null ? [] : ['--state', state]))
 }
 
+/** A word of a command line, quoted or not. */
+const WORD = String.raw`(?:\S+|'(?:[^']|'\\'')*')`
+
 /** Whether a line of a client's settings is one of ours, of whatever version and place. */
 export function isHookCommand(client: Client, command: unknown): boolean {
-  return typeof command === 'string' && new RegExp(`\\bhook [\\w.]+ --agent ${client}(?: --state \\S+)?$`).test(command)
+  return (
+    typeof command === 'string' && new RegExp(`\\bhook [\\w.]+ --agent ${client}(?: --state ${WORD})?$`).test(command)
+  )
 }
 
 /** How a client starts the door of agents. */

@@ -23,17 +23,20 @@ let homes = 0
 class Home {
   readonly path: string
   readonly project: string
+  readonly state: string
 
-  constructor() {
+  /** `state`: what its state folder is called. */
+  constructor(state = 'state') {
     homes += 1
     this.path = join(base, `home-${homes}`)
     this.project = join(this.path, 'project')
+    this.state = join(this.path, state)
     mkdirSync(this.project, { recursive: true })
   }
 
   async s2(...argv: readonly string[]): Promise<Outcome> {
     return await run(['hooks', ...argv], {
-      env: { HOME: this.path, S2_STATE: join(this.path, 'state') },
+      env: { HOME: this.path, S2_STATE: this.state },
       folder: this.project,
     })
   }
@@ -103,6 +106,16 @@ test('every client gets its hooks and its server, and nothing is left of them', 
       )
       assert.equal((await home.s2('status', '--agent', client)).code, 1)
     }
+  }
+})
+
+test('hooks that name a state folder with spaces and quotes are known again, and go', async () => {
+  for (const client of ['claude', 'codex', 'gemini']) {
+    const home = new Home("it's my state")
+    await home.s2('install', '--agent', client)
+    assert.match((await home.s2('install', '--agent', client)).out, /is as it should be/)
+    await home.s2('uninstall', '--agent', client)
+    assert.deepEqual(home.files(), ['project'])
   }
 })
 
