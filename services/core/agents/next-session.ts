@@ -1,30 +1,12 @@
-import {
-  byStrength,
-  type ClientActivity,
-  type ClientActivityState,
-  cleanClientActivity,
-} from '#fleet/client-activity.ts'
+import { byStrength, type ClientActivity, cleanClientActivity } from '#fleet/client-activity.ts'
 import type { ClientSession } from './client-session.ts'
+import { stateAfterFailure } from './failure-codes.ts'
 import type { HookEvent } from './hook-event.ts'
 import type { HookReport } from './hook-report.ts'
 import { retryTimeIn } from './retry-time.ts'
 
 /** Wakes that are remembered as read: many more than are told to one session within the time that somebody waits for proof. */
 const WAKES_KEPT = 50
-
-/** How a failure that ended a turn is understood, by the client's word for it. */
-const FAILURES: Readonly<Record<string, ClientActivityState>> = {
-  rate_limit: 'parked',
-  authentication_failed: 'logged_out',
-  oauth_org_not_allowed: 'logged_out',
-  account_on_hold: 'logged_out',
-  verification_required: 'logged_out',
-  billing_error: 'logged_out',
-  cloud_credential_error: 'logged_out',
-  ProviderAuthError: 'logged_out',
-  overloaded: 'overloaded',
-  server_error: 'overloaded',
-}
 
 /**
  * What is known of a client's session after a report of its hook. `before` is null for a session of which nothing was heard; `zone`
@@ -135,7 +117,7 @@ function endedTurn({ background }: HookEvent): ClientActivity {
 }
 
 function failed({ event: { failure, what }, at }: HookReport, zone: string): ClientActivity {
-  const state = (failure !== null && Object.hasOwn(FAILURES, failure) ? FAILURES[failure] : undefined) ?? 'idle'
+  const state = stateAfterFailure(failure) ?? 'idle'
   const until = state === 'parked' && what !== null ? retryTimeIn(what, at, zone) : null
   return cleanClientActivity({ state, what: what ?? failure, until })
 }

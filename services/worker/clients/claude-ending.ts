@@ -1,3 +1,4 @@
+import { stateAfterFailure } from '#agents/failure-codes.ts'
 import { retryTimeIn } from '#agents/retry-time.ts'
 import type { ClientEnding } from './client-driver.ts'
 import { field, listOf, numberOf, textOf } from './said.ts'
@@ -12,17 +13,6 @@ export interface ClaudeMemory {
   readonly denied: readonly string[]
   readonly isResumed: boolean
 }
-
-/** Codes by which nobody here may work until a person has done something about the account. */
-const ACCOUNT = [
-  'authentication_failed',
-  'oauth_org_not_allowed',
-  'account_on_hold',
-  'verification_required',
-  'billing_error',
-  'cloud_credential_error',
-]
-const BUSY = ['rate_limit', 'overloaded', 'server_error']
 
 /**
  * What a result line of Claude Code means. It tells endings by codes: `subtype`, the error of the last answer, the status of the
@@ -43,7 +33,7 @@ export function claudeEnding(result: unknown, memory: ClaudeMemory, now: number,
   if (code === 'model_not_found') return { is: 'sick', why: said, until: null }
   if (code === 'rate_limit' || status === 429)
     return { is: 'parked', why: said, until: memory.limitEndsAt ?? retryTimeIn(why, now, zone) }
-  if (ACCOUNT.includes(code) || BUSY.includes(code) || status === 401 || status === 403 || status >= 500)
+  if (stateAfterFailure(code) !== null || status === 401 || status === 403 || status >= 500)
     return { is: 'parked', why: said, until: retryTimeIn(why, now, zone) }
   return { is: 'failed', why: `${subtype}: ${why}` }
 }
