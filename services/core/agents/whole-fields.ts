@@ -1,3 +1,5 @@
+import { parseObject } from '#spool/plain-file.ts'
+
 /** The fields of a JSON object, none of which is known to be what it should be. */
 export type ClientFields = Readonly<Record<string, unknown>>
 
@@ -28,8 +30,7 @@ export function wholeFieldsOf(text: string): ClientFields | null {
 
 function parsed(text: string): ClientFields | null {
   try {
-    const value: unknown = JSON.parse(text)
-    return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as ClientFields) : null
+    return parseObject(text)
   } catch {
     return null
   }
