@@ -11,6 +11,7 @@ import type { TroubleLog } from '#runtime/trouble-log.ts'
 import { codeOf } from '#spool/quarantine.ts'
 import { FolderChangeCheck } from './folder-change-check.ts'
 import { folderLoop } from './folder-loop.ts'
+import type { ToolWork } from './tool-work.ts'
 
 /** The folders that hooks and other programs meet keepalive in. */
 export interface ClientFolders {
@@ -40,6 +41,8 @@ export interface ClientSessionsParts {
   isRunning(process: KnownProcess): boolean
   /** What a client's own files say of a session, taken in. Left out: none are read. */
   withEvidence?(session: ClientSession): ClientSession
+  /** What the tools of clients do. Left out: nobody looks. */
+  readonly tools?: Pick<ToolWork, 'hear' | 'look'>
   /** The sessions of the fleet that this host speaks for. */
   sessionsHere(): readonly SessionId[]
 }
@@ -49,6 +52,8 @@ const TAKEN_MAX = 500
 /** How often processes and the files of clients are looked at. */
 const LOOK_MS = 1_000
 const TIDY_MS = 60_000
+/** How often the processes of tools that run are looked at. */
+const TOOLS_LOOK_MS = 15_000
 /**
  * A session that its person has ended counts as idle for the fleet for so long: who resumes it, or goes on in another one, finds the
  * task where it was. The end of a process that nobody announced counts at once.
@@ -76,6 +81,7 @@ export class ClientSessions {
   #isRead = false
   #lookedAt = Number.NEGATIVE_INFINITY
   #tidiedAt = Number.NEGATIVE_INFINITY
+  #toolsLookedAt = Number.NEGATIVE_INFINITY
 
   constructor(parts: ClientSessionsParts) {
     this.#parts = parts
@@ -139,6 +145,7 @@ export class ClientSessions {
     const isMore = await this.#takeReports()
     const { clock, folders, pollMs } = this.#parts
     if (clock.now() - this.#lookedAt >= LOOK_MS) this.#lookAtClients()
+    if (clock.now() - this.#toolsLookedAt >= TOOLS_LOOK_MS) await this.#lookAtTools()
     await this.#publish()
     if (clock.now() - this.#tidiedAt >= TIDY_MS) {
       this.#tidiedAt = clock.now()
@@ -152,7 +159,11 @@ export class ClientSessions {
     if (this.#isRead) return
     for (const session of await this.#parts.folders.read()) {
       const key = clientSessionName(session)
-      if (!this.#sessions.has(key)) this.#sessions.set(key, session)
+      if (this.#sessions.has(key)) continue
+      this.#sessions.set(key, session)
+      // a tool may have begun before this program did
+      const agoMs = Math.max(0, this.#parts.clock.wall() - session.heardAt)
+      if (session.activity.state === 'working') this.#parts.tools?.hear(key, 'tool_begun', agoMs)
     }
     this.#isRead = true
   }
@@ -176,9 +187,11 @@ export class ClientSessions {
   #take(report: HookReport): void {
     const { clock, zone, sessionsHere } = this.#parts
     const { client, id } = report.event
-    const before = this.#sessions.get(clientSessionName({ client, id })) ?? null
+    const key = clientSessionName({ client, id })
+    const before = this.#sessions.get(key) ?? null
     const next = nextSession(before, { ...report, at: Math.min(report.at, clock.wall()) }, zone)
-    this.#noteLeaving(clientSessionName({ client, id }), before, next)
+    this.#noteLeaving(key, before, next)
+    this.#hearTool(key, report)
     this.#set({
       ...next,
       session: next.session ?? soleSession(sessionsHere()),
@@ -186,6 +199,13 @@ export class ClientSessions {
     })
     this.#noteSigns(before, next.signs)
     this.#keepBounded()
+  }
+
+  /** Subagents run tools in the turn of their session, and end neither it nor the tools of others. */
+  #hearTool(key: string, { event: { kind, subagent }, at }: HookReport): void {
+    const { tools, clock } = this.#parts
+    const counts = subagent === null || kind === 'tool_begun' || kind === 'tool_ended'
+    if (counts) tools?.hear(key, kind, Math.max(0, clock.wall() - at))
   }
 
   /** A report that ends a session is the client's own word: whoever is killed says none. */
@@ -226,6 +246,20 @@ export class ClientSessions {
       const isGone =
         session.process === null ? clock.wall() - session.heardAt > UNHEARD_MAX_MS : !isRunning(session.process)
       this.#set(isGone ? goneSince(session, clock.wall()) : withEvidence(session))
+    }
+  }
+
+  /** A tool that works is a sign of progress, and that the turn goes on. */
+  async #lookAtTools(): Promise<void> {
+    const { clock, tools } = this.#parts
+    this.#toolsLookedAt = clock.now()
+    const clientOf = (key: string): KnownProcess | null => this.#sessions.get(key)?.process ?? null
+    for (const key of (await tools?.look(clientOf)) ?? []) {
+      const before = this.#sessions.get(key)
+      if (before === undefined || before.activity.state !== 'working') continue
+      const next = { ...before, signs: before.signs + 1, heardAt: clock.wall() }
+      this.#set(next)
+      this.#noteSigns(before, next.signs)
     }
   }
 

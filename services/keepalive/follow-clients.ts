@@ -6,10 +6,13 @@ import { ToldHere } from '#agents/told-here.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import { watchFolder } from '#runtime/folder-watch.ts'
 import { isRunning, pidNamespace } from '#runtime/process-life.ts'
+import { ticksSinceStart } from '#runtime/process-stat.ts'
 import type { Life } from '#runtime/run.ts'
 import { TroubleLog } from '#runtime/trouble-log.ts'
+import { readProcesses } from '#runtime/work-signs.ts'
 import { type ClientFolders, ClientSessions } from './client-sessions.ts'
 import type { Config } from './config.ts'
+import { ToolWork } from './tool-work.ts'
 
 /** Follows the sessions of clients on this host until the program drains. */
 export async function followClients(
@@ -33,6 +36,7 @@ export async function followClients(
     namespace: pidNamespace(),
     isRunning,
     withEvidence: (session) => withClaudeStatus(session, readClaudeStatus(session)),
+    tools: new ToolWork({ clock, processes: readProcesses, ticksNow: ticksSinceStart }),
     sessionsHere,
   })
   health.metrics.gauge('s2_keepalive_clients', 'Sessions of clients that are known here.', () => clients.size)

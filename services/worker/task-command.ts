@@ -2,9 +2,9 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { TAIL_MAX, type Task } from '#fleet/task.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { type OutputStream, runCommand } from '#runtime/run-command.ts'
+import { WorkSigns } from '#runtime/work-signs.ts'
 import { CommandOutput } from './command-output.ts'
 import type { CommandEnd, RunningCommand, StartCommand } from './running-command.ts'
-import { WorkSigns } from './work-signs.ts'
 
 /** The longest text in an environment on Linux (MAX_ARG_STRLEN, execve(2)); standard input has the whole task. */
 const ENV_BYTES_MAX = 120_000

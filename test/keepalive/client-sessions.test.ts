@@ -18,6 +18,9 @@ class World implements AsyncDisposable {
   readonly removed: string[] = []
   publications = 0
   isRunning = true
+  readonly heardOfTools: string[] = []
+  /** The sessions whose tools work. */
+  working: string[] = []
   readonly #ending = new AbortController()
   readonly sessions: ClientSessions
 
@@ -46,6 +49,10 @@ class World implements AsyncDisposable {
       zone: 'UTC',
       namespace: 'pid:[1]',
       isRunning: () => this.isRunning,
+      tools: {
+        hear: (session, kind) => void this.heardOfTools.push(`${session} ${kind}`),
+        look: async () => this.working,
+      },
       sessionsHere: () => sessionsHere,
     })
   }
@@ -226,4 +233,39 @@ test('a host of several sessions gives a client to the one that its environment 
   await world.hear('Stop', {}, { ...FACTS, session: other })
   assert.equal(world.published.get('one')?.session, other)
   assert.equal(world.sessions.activityOf(other)?.state, 'idle')
+})
+
+test('a tool that works for an hour is a sign every 15 seconds, and keeps its turn heard of', async () => {
+  await using world = new World()
+  await world.hear('UserPromptSubmit', {}, FACTS)
+  await world.hear('PreToolUse', { tool_name: 'Bash' })
+  world.sessions.takeSigns(WORKER)
+  world.working = ['claude-one']
+  await world.clock.advance(60_000)
+  const { signs = 0, heardAt = 0 } = world.published.get('one') ?? {}
+  assert.ok(signs >= 5 && signs <= 7, String(signs))
+  assert.ok(world.clock.wall() - heardAt <= 16_000)
+  assert.ok(world.sessions.takeSigns(WORKER) >= 3)
+  await world.hear('PostToolUse', { tool_name: 'Bash' })
+  await world.hear('Stop')
+  assert.deepEqual(world.heardOfTools, [
+    'claude-one prompt',
+    'claude-one tool_begun',
+    'claude-one tool_ended',
+    'claude-one turn_ended',
+  ])
+  const before = world.published.get('one')?.signs
+  await world.clock.advance(60_000)
+  assert.equal(world.published.get('one')?.signs, before, 'its turn has ended')
+})
+
+test('a subagent that ends ends no tool of its session, and a tool goes on across a restart', async () => {
+  await using world = new World()
+  await world.hear('UserPromptSubmit', {}, FACTS)
+  await world.hear('PreToolUse', { agent_id: 'sub' })
+  await world.hear('SubagentStop', { agent_id: 'sub' })
+  assert.deepEqual(world.heardOfTools, ['claude-one prompt', 'claude-one tool_begun'])
+  await using later = new World([world.published.get('one') as ClientSession])
+  await later.clock.advance(1_000)
+  assert.deepEqual(later.heardOfTools, ['claude-one tool_begun'])
 })

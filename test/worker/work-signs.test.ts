@@ -4,11 +4,11 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
+import { WorkSigns } from '#runtime/work-signs.ts'
 import type { Task } from '../../services/core/fleet/task.ts'
 import { systemClock } from '../../services/core/runtime/clock.ts'
 import type { RunningCommand } from '../../services/worker/running-command.ts'
 import { commandStarter } from '../../services/worker/task-command.ts'
-import { WorkSigns } from '../../services/worker/work-signs.ts'
 import { ManualClock } from '../manual-clock.ts'
 import { until } from '../until.ts'
 

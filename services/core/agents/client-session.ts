@@ -33,7 +33,7 @@ export interface ClientSession {
   /** The pane of a terminal multiplexer that it runs in. */
   readonly pane: { readonly socket: string; readonly id: string } | null
   readonly activity: ClientActivity
-  /** Since when it does that, and when an event was heard last: milliseconds since 1970 by this host's clock. */
+  /** Since when it does that, and when an event was heard or its tool was seen at work: milliseconds since 1970 by this host's clock. */
   readonly since: number
   readonly heardAt: number
   /** Rises with each sign that the agent makes progress. */

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { uptime } from 'node:os'
 
 /** Fields of a process's `stat`, proc(5). */
 export interface ProcessStat {
@@ -55,6 +56,11 @@ export function hasEnded({ state }: Pick<ProcessStat, 'state'>): boolean {
 export function processStart(pid: number): string | null {
   const stat = processStat(pid)
   return stat === null || hasEnded(stat) ? null : stat.startedAt
+}
+
+/** How long this machine runs, in the ticks that the starts of processes are told in. */
+export function ticksSinceStart(): number {
+  return Math.floor(uptime() * 100)
 }
 
 /** Parses `stat`. The command's name in parentheses may hold anything, so fields are counted from its end, from the third. */

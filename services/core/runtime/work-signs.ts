@@ -1,6 +1,6 @@
 import { readdir } from 'node:fs/promises'
-import type { Clock } from '#runtime/clock.ts'
-import { hasEnded, type ProcessStat, processStat } from '#runtime/process-stat.ts'
+import type { Clock } from './clock.ts'
+import { hasEnded, type ProcessStat, processStat } from './process-stat.ts'
 
 /** Processor time of a tree that is work, as a part of one core since the last look: the timers of an idle program take less. */
 const BUSY_SHARE = 0.002
@@ -58,14 +58,18 @@ export class WorkSigns {
   }
 }
 
+/** Processes by their number. */
+export type Processes = ReadonlyMap<number, ProcessStat>
+
 /** The living processes of a command at one moment. */
-interface Tree {
+export interface Tree {
   readonly at: number
   /** Their processor time, by what identifies them. */
   readonly ticks: ReadonlyMap<string, number>
 }
 
-function hasMoved(before: Tree, now: Tree): boolean {
+/** Whether processes came, went or took more time than an idle program does. */
+export function hasMoved(before: Tree, now: Tree): boolean {
   if (before.ticks.size !== now.ticks.size) return true
   let ticks = 0
   for (const [id, spent] of now.ticks) {
@@ -85,6 +89,12 @@ async function readTree(folder: string, leader: number, before: Tree | null, clo
     if (stat.session === leader || stat.group === leader || pid === leader || before?.ticks.has(idOf(pid, stat)))
       members.add(pid)
   }
+  return treeOf(members, all, clock.now())
+}
+
+/** Some processes and all that descend from them. */
+export function treeOf(roots: Iterable<number>, all: Processes, at: number): Tree {
+  const members = new Set(roots)
   for (let size = -1; size !== members.size; ) {
     size = members.size
     for (const [pid, { parent }] of all) if (members.has(parent)) members.add(pid)
@@ -94,15 +104,16 @@ async function readTree(folder: string, leader: number, before: Tree | null, clo
     const stat = all.get(pid)
     if (stat !== undefined && !hasEnded(stat)) ticks.set(idOf(pid, stat), stat.ticks)
   }
-  return { at: clock.now(), ticks }
+  return { at, ticks }
 }
 
 /** A pid is used again; with the time of its start it is one process. */
-function idOf(pid: number, { startedAt }: ProcessStat): string {
+export function idOf(pid: number, { startedAt }: ProcessStat): string {
   return `${pid}@${startedAt}`
 }
 
-async function readProcesses(folder: string): Promise<ReadonlyMap<number, ProcessStat> | null> {
+/** All processes that can be seen; null where none can. */
+export async function readProcesses(folder = '/proc'): Promise<Processes | null> {
   const names = await readdir(folder).catch(() => null)
   const pids = names?.filter((name) => /^\d+$/.test(name)) ?? []
   if (pids.length === 0) return null
