@@ -27,7 +27,7 @@ export async function openHostMember(
   const state = stateFolder(context)
   const { clock, chance } = context
   const stores = new HostStores(context, state, opened)
-  const callerAt = (place: string | undefined) => findCaller(state, process.ppid, without, place)
+  const callerAt = (place: string | undefined) => findCaller(state, process.ppid, without, place, context.env)
   return new HostMember({
     state,
     session: session ?? (await callerAt(undefined)).session,

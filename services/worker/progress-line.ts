@@ -2,11 +2,15 @@ import { textHead } from '#fleet/cut-text.ts'
 import { PROGRESS_MAX } from '#fleet/task.ts'
 import type { Clock } from '#runtime/clock.ts'
 
-/** The last line of output: the first is reported at once, later ones at most every `everyMs`. */
+/**
+ * The last line of output: the first is reported at once, later ones at most every `everyMs`. What the agent says itself takes their
+ * place for good.
+ */
 export class ProgressLine {
   readonly #everyMs: number
   readonly #clock: Clock
   #line: string | null = null
+  #said: string | null = null
   #reportedAt = Number.NEGATIVE_INFINITY
 
   constructor(everyMs: number, clock: Clock) {
@@ -22,9 +26,14 @@ export class ProgressLine {
     return isFirst || this.#clock.now() - this.#reportedAt >= this.#everyMs
   }
 
+  say(line: string): void {
+    this.#said = line
+  }
+
   /** The line to report: one that has no end yet, where there is one, is the last. */
   take(openLine = ''): string | null {
     this.#reportedAt = this.#clock.now()
+    if (this.#said !== null) return this.#said
     return openLine.trim() === '' ? this.#line : textHead(openLine.trim(), PROGRESS_MAX)
   }
 }

@@ -10,8 +10,10 @@ import { LATE, waitAtMost, waitUnlessAborted } from '#runtime/bounded-wait.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import { RetryLoop } from '#runtime/retry-loop.ts'
 import { KnownTroubles } from '#runtime/trouble-log.ts'
+import type { AgentWords } from './agent-words.ts'
 import { type ReportOutcome, reportEnd } from './end-report.ts'
 import { type LeaseStamp, LeaseTimer } from './lease-timer.ts'
+import { LeftEnds } from './left-ends.ts'
 import { NotNowTasks } from './not-now-tasks.ts'
 import type { PlaceFault, PlaceJudge } from './place-fault.ts'
 import { PlaceWatch } from './place-watch.ts'
@@ -78,6 +80,7 @@ export interface TaskLoopParts {
   readonly reports: Reports
   readonly taskMessages: TaskMailbox
   readonly start: StartCommand
+  readonly words: AgentWords
   readonly judge: PlaceJudge
   /** Looks what is wrong with this place before a task is asked for; null: nothing. Absent where nothing can be seen. */
   look?(): PlaceFault | null
@@ -111,6 +114,7 @@ export class TaskLoop {
   readonly #place: PlaceWatch
   readonly #quick: QuickFailures
   readonly #notNow = new NotNowTasks()
+  readonly #leftEnds: LeftEnds
   #conditions: RetryLoop | null = null
   readonly #spokenFor: SpokenForSessions
   #runs = 0
@@ -129,6 +133,7 @@ export class TaskLoop {
     this.#parts = parts
     this.#place = new PlaceWatch({ ...parts, onChange: () => this.#conditions?.retry() })
     this.#quick = new QuickFailures(config.quickFailureMs)
+    this.#leftEnds = new LeftEnds(parts)
     this.#spokenFor = new SpokenForSessions({
       clock,
       onBegin: (session, error) => say({ event: 'trouble', what: `no work is taken for ${session}`, error }),
@@ -215,6 +220,7 @@ export class TaskLoop {
     const sessions = await this.#parts.sessions()
     const ids = sessions.map(({ session }) => session)
     // The task of a report that waits is still leased to this session in the store: to lease it again would do it twice.
+    await this.#leftEnds.report(ids)
     const waitingReports = await reports.waiting(ids)
     if (waitingReports > 0) {
       this.#sayIdle({ event: 'idle', waitingReports })
@@ -305,6 +311,7 @@ export class TaskLoop {
     this.#current = run
     try {
       await this.#conclude(leased, await run.toTheEnd())
+      await this.#parts.words.forget({ task: leased.task.id }).catch(() => undefined)
     } finally {
       this.#current = null
     }

@@ -2,6 +2,8 @@ import { reasonInWords } from '#fleet/task-messages.ts'
 import type { Usage } from '#fleet/usage.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import { formatDuration } from '#runtime/duration.ts'
+import type { SaidOfTask } from '#spool/running-tasks.ts'
+import type { AgentWords, HeardTask } from './agent-words.ts'
 import { LeaseRenewer, type LeaseStatus } from './lease-renewer.ts'
 import { marginOf } from './lease-timer.ts'
 import { ProgressLine } from './progress-line.ts'
@@ -16,6 +18,7 @@ export interface TaskRunParts {
   readonly clock: Clock
   readonly chance: Chance
   readonly start: StartCommand
+  readonly words: AgentWords
   say(event: WorkEvent): void
   /** Called with the first refusal of a text. */
   onRefused(refusal: ReportRefusal): void
@@ -23,10 +26,13 @@ export interface TaskRunParts {
   readonly stopping: AbortSignal
 }
 
+/** How long what runs may go on after its agent has ended the task, as for a last message or to clean up. */
+const LEAVE_MS = 5 * 60_000
+
 export interface RunResult {
-  /** How the command ended; null where its lease was gone before it began. */
+  /** How the command ended, by its agent's own word where that has one; null where its lease was gone before it began. */
   readonly ended: EndedRun | null
-  /** Why it was stopped; null where it ended by itself. */
+  /** Why it was stopped; null where it ended by itself, or its agent had ended the task. */
   readonly stopped: StopReason | null
   readonly progress: string | null
   /** What its client used; left out where nobody says. */
@@ -49,6 +55,8 @@ export class TaskRun implements AsyncDisposable {
   readonly #renewer: LeaseRenewer
   readonly #toldToStop = Promise.withResolvers<StopReason>()
   #running: RunningCommand | null = null
+  readonly #over = new AbortController()
+  #hasEnd = false
   #isFailing = false
   /** Why the task was taken away: what a message says counts before what the store said to a renewal. */
   #revoked: string | null = null
@@ -119,6 +127,7 @@ export class TaskRun implements AsyncDisposable {
     const { say } = this.#parts
     const { id, epoch, priority } = this.#leased.task
     say({ event: 'started', task: id, epoch, priority })
+    await using heard = await this.#listen()
     const run = this.#start()
     const stopped = Promise.race([this.#toldToStop.promise, this.#renewer.over.then(stopReasonOf)])
     const first = await Promise.race([run.then((): null => null), stopped])
@@ -126,9 +135,34 @@ export class TaskRun implements AsyncDisposable {
     if (first === null) await this.#renewer.status()
     else this.#stop(first)
     const ended = await run
+    this.#over.abort()
     const why = ended.error === null ? {} : { why: ended.end.tail }
     say({ event: 'ended', task: id, epoch, exitCode: ended.end.exitCode, signal: ended.end.signal, ...why })
-    return this.#result(ended, first)
+    const end = heard?.said()?.end ?? null
+    if (end === null) return this.#result(ended, first)
+    return this.#result(wordOf(end, ended), first === 'lease_lost' ? first : null)
+  }
+
+  /** Without it the task goes on: what its agent says of it is not heard then, and its agent is told so. */
+  async #listen(): Promise<HeardTask | null> {
+    const { words, say } = this.#parts
+    const { task, session } = this.#leased
+    try {
+      return await words.listen({ session, task: task.id, epoch: task.epoch }, (said) => this.#hear(said))
+    } catch (error) {
+      say({ event: 'trouble', what: `listening to the agent of ${task.id}`, error })
+      return null
+    }
+  }
+
+  #hear({ progress, end }: SaidOfTask): void {
+    this.#signs.noteSign()
+    if (progress !== null) this.#progress.say(progress)
+    this.#renewer.nudge()
+    if (end === null || this.#hasEnd) return
+    this.#hasEnd = true
+    const stop = (): void => this.#running?.stop(marginOf(this.#leaseMs) / 3)
+    void this.#parts.clock.sleep(LEAVE_MS, this.#over.signal).then(stop, () => undefined)
   }
 
   #start(): Promise<EndedRun> {
@@ -181,6 +215,12 @@ export class TaskRun implements AsyncDisposable {
     if (!this.#isFailing) this.#parts.say({ event: 'trouble', what: `renewing the lease of ${this.task}`, error })
     this.#isFailing = true
   }
+}
+
+/** A task ended as its agent says, whatever became of the process that the agent is. */
+function wordOf({ state, words }: NonNullable<SaidOfTask['end']>, { ms }: EndedRun): EndedRun {
+  const exitCode = state === 'completed' ? 0 : 1
+  return { end: { exitCode, signal: null, tail: words, client: 'answered' }, error: null, ms }
 }
 
 function usageOf(running: RunningCommand | null): { readonly usage?: Usage } {

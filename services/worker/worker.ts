@@ -13,16 +13,19 @@ import { KnownTroubles } from '#runtime/trouble-log.ts'
 import { Inbox } from '#spool/inbox.ts'
 import { Outbox } from '#spool/outbox.ts'
 import { TaskLogWriter } from '#spool/task-log.ts'
+import { agentWords } from './agent-words.ts'
 import { clientDriver } from './clients/client-driver-of.ts'
 import { clientStarter } from './clients/client-run.ts'
 import { DaySpending } from './clients/day-spending.ts'
 import { AgentBudget } from './clients/run-budget.ts'
+import { s2Tools } from './clients/s2-tools.ts'
 import { TaskSessions } from './clients/task-sessions.ts'
 import { type Config, readConfig } from './config.ts'
 import { eventPrinter, logText } from './event-text.ts'
 import { placeJudge, seenFault } from './place-fault.ts'
 import { inboxTaskMailbox, outboxReports } from './reports-and-task-mail.ts'
 import type { StartCommand } from './running-command.ts'
+import { withS2 } from './s2-in-path.ts'
 import { SessionsOnHost } from './sessions-on-host.ts'
 import { commandStarter } from './task-command.ts'
 import { type Reports, TaskLoop } from './task-loop.ts'
@@ -65,16 +68,21 @@ async function work(config: Config, context: CommandContext): Promise<void> {
     const { message } = failureOf(error)
     if (troubles.isNew('log', message)) context.tell(`s2: what tasks print is not kept: ${message}\n`)
   })
+  const watch = (path: string, heard: () => void): Disposable =>
+    watchFolder(path, { onEvents: heard, onDoubt: heard }, { clock, log: terseLog(context) })
+  const env = await withS2(config.commandEnv, state).catch((error: unknown) => {
+    context.tell(`s2: tasks do not find the command s2: ${failureOf(error).message}\n`)
+    return config.commandEnv
+  })
   const loop = new TaskLoop(config.work, {
     clock,
     chance,
     runId: `${PROGRAM_RUN}${randomBytes(8).toString('hex')}`,
     sessions: () => sessions.read(),
     reports: warnUncarried(outboxReports(new Outbox(state, onFault)), state, context),
-    taskMessages: inboxTaskMailbox(inbox, (heard) =>
-      watchFolder(inbox.folder('new'), { onEvents: heard, onDoubt: heard }, { clock, log: terseLog(context) }),
-    ),
-    start: starter(config, budget, context),
+    taskMessages: inboxTaskMailbox(inbox, (heard) => watch(inbox.folder('new'), heard)),
+    start: starter({ ...config, commandEnv: env }, budget, context),
+    words: agentWords(state, watch),
     judge: placeJudge(place, clock),
     look: () => seenFault(place) ?? budget.fault(),
     say: (event) => {
@@ -102,7 +110,15 @@ function starter(
   void sessions.tidy(clock.wall())
   const onTrouble = (error: unknown): void =>
     context.tell(`s2: what the client did is not kept: ${failureOf(error).message}\n`)
-  return clientStarter({ driver: clientDriver(agent), env, folder, clock, sessions, budget, onTrouble })
+  return clientStarter({
+    driver: clientDriver(agent, s2Tools(env, state)),
+    env,
+    folder,
+    clock,
+    sessions,
+    budget,
+    onTrouble,
+  })
 }
 
 /** Warns once when no keepalive is there to send reports: they are safe, but they wait. */

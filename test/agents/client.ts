@@ -69,11 +69,14 @@ export abstract class ClientHome implements AsyncDisposable {
     return new ClientRun(this.command(args), { cwd, env: this.env })
   }
 
-  /** Leaves a program in a folder that starts the client as this home's, whoever calls it. */
+  /** Leaves a program in a folder that starts the client as this home's, whoever calls it; what `s2 work` tells of a task stays. */
   putInto(folder: string): void {
     const [file] = this.command([])
     const env = Object.entries(this.env).map(([name, value]) => quoted(`${name}=${value}`))
-    const script = `#!/bin/sh\nexec env -i ${env.join(' ')} ${quoted(file)} "$@"\n`
+    const task = ['STATE', 'TASK_ID', 'TASK_EPOCH', 'TASK_SESSION'].map(
+      (name) => `\${S2_${name}:+"S2_${name}=$S2_${name}"}`,
+    )
+    const script = `#!/bin/sh\nexec env -i ${[...env, ...task].join(' ')} ${quoted(file)} "$@"\n`
     writeFileSync(join(folder, basename(file)), script, { mode: 0o755 })
   }
 

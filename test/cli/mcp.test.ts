@@ -6,9 +6,12 @@ import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { partnerOf, type SessionId } from '#fleet/session-id.ts'
 import type { Task } from '#fleet/task.ts'
+import { pidNamespace } from '#runtime/process-life.ts'
+import { processStart } from '#runtime/process-stat.ts'
 import { publishCredential } from '#spool/credentials.ts'
 import { HeldTasks } from '#spool/held-tasks.ts'
 import { Inbox } from '#spool/inbox.ts'
+import { RunningTasks } from '#spool/running-tasks.ts'
 import { SessionLocks } from '#spool/session-lock.ts'
 import { Ground, type Seat } from '../bridge/ground.ts'
 import { McpClient } from '../mcp-client.ts'
@@ -159,6 +162,48 @@ test('a session that `s2 work` serves takes nothing by hand', async () => {
   }
   assert.equal((await client.call('take_task', { task_id: 't-6' })).said.task.task_id, 't-6')
   await client.call('complete_task', { task_id: 't-6' })
+})
+
+test('what runs inside a task of `s2 work` takes that one, tells of it and ends it by its word', async () => {
+  await add('t-inside')
+  await using locks = new SessionLocks(state)
+  assert.equal(await locks.hold(seat.session), true)
+  const { epoch } = (await ground.store.leaseTask(seat.session, 'run:1', [])) as Task
+  const tasks = new RunningTasks(state)
+  const worker = { pid: process.pid, startTicks: processStart(process.pid) ?? '', namespace: pidNamespace() }
+  const running = { session: seat.session, task: 't-inside', epoch, worker }
+  await tasks.begin(running)
+  assert.equal((await client.call('take_task')).said.task.task_id, 't-inside')
+  const other = await client.call('take_task', { task_id: 't-other' })
+  assert.match(other.said.error.message, /runs task t-inside here, and no other beside it/)
+  const told = await client.call('report_progress', { task_id: 't-inside', percent: 40, checkpoint: 'a is done' })
+  assert.equal(told.said.state, 'carried')
+  const { progress, checkpoint } = await ground.store.task('t-inside')
+  assert.deepEqual([progress, checkpoint, tasks.said(running)?.progress], ['40%', 'a is done', '40%'])
+  const held = await client.call('reserve_files', {
+    ...{ paths: ['a'], repository: 'example.org/shop', task_id: 't-inside', minutes: 5 },
+  })
+  assert.equal(held.said.reserved[0].task_id, 't-inside')
+  const done = await client.call('complete_task', { task_id: 't-inside', result: 'merged' })
+  assert.deepEqual([done.said.state, tasks.said(running)?.end], ['noted', { state: 'completed', words: 'merged' }])
+  assert.equal((await ground.store.task('t-inside')).state, 'in_progress', '`s2 work` reports it')
+  assert.match((await client.call('take_task')).said.error.next, /^end this turn/)
+  await client.call('fail_task', { task_id: 't-inside', reason: 'it was not' })
+  assert.equal(tasks.said(running)?.end?.state, 'failed', 'the last word counts')
+
+  // Beside a process that is gone, or that is no ancestor and whose task nobody names, nothing is inside.
+  await tasks.begin({ ...running, worker: { ...worker, startTicks: '1' } })
+  assert.match((await client.call('take_task')).said.error.message, /`s2 work` runs on this host/)
+  const above = { pid: 1, startTicks: processStart(1) ?? '', namespace: pidNamespace() }
+  await tasks.begin({ ...running, worker: above, epoch: epoch + 1 })
+  assert.equal(tasks.said(running), null, 'what was said at another epoch is forgotten')
+  const stranger = await s2('task', 'done', 't-inside')
+  assert.match(stranger.err, /you have not taken it|there is no task/)
+  const named = { S2_TASK_ID: 't-inside', S2_TASK_EPOCH: String(epoch + 1) }
+  assert.equal((await run(['task', 'done', 't-inside'], { env: { S2_STATE: state, ...named } })).code, 0)
+  await tasks.end(running)
+  const report = { task: 't-inside', epoch, state: 'completed', progress: null, result: null } as const
+  await ground.store.report(seat.session, report)
 })
 
 test('mail is read, acked by the next check, and given again to a client that comes after', async () => {

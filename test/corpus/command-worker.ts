@@ -7,6 +7,7 @@ import { placeJudge } from '../../services/worker/place-fault.ts'
 import { commandStarter } from '../../services/worker/task-command.ts'
 import { TaskLoop, type TaskMailbox } from '../../services/worker/task-loop.ts'
 import type { WorkEvent } from '../../services/worker/work-event.ts'
+import { SILENT } from '../worker/silent-agent.ts'
 
 /** A worker as `s2 work` makes one: with a real command, and real looks at its processes. */
 export interface WorkerConfig {
@@ -53,6 +54,7 @@ export async function work(
       carried: async () => 'carried',
       waiting: async () => 0,
     },
+    words: SILENT,
     taskMessages: mailbox(session, store),
     start: commandStarter(argv, env, folder, clock),
     judge: placeJudge({ argv, env, cwd: folder }, clock),

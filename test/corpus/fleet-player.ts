@@ -12,6 +12,7 @@ import type { CommandEnd, RunningCommand } from '../../services/worker/running-c
 import { type Reports, TaskLoop, type TaskMailbox } from '../../services/worker/task-loop.ts'
 import { Life, Machine } from '../simulation/clock.ts'
 import { Stage, type Watchdog } from '../watchdog/stage.ts'
+import { SILENT } from '../worker/silent-agent.ts'
 import type { Demand, Label, Situation } from './situation.ts'
 import { Witness } from './witness.ts'
 
@@ -264,6 +265,7 @@ export class FleetWorker {
         },
       ],
       reports: this.#reports(session),
+      words: SILENT,
       taskMessages: this.#mailbox(session, store),
       start: (task) => new MadeUpCommand(task, fleet.jobs.get(task.id) ?? SHORT, this.life),
       judge: ({ end }) => (end.exitCode === 75 ? { state: 'sick', why: end.tail, until: null, isSaid: true } : null),

@@ -13,6 +13,7 @@ import { placeJudge } from '../../services/worker/place-fault.ts'
 import { inboxTaskMailbox, outboxReports } from '../../services/worker/reports-and-task-mail.ts'
 import type { RunningCommand } from '../../services/worker/running-command.ts'
 import { TaskLoop, type TaskLoopConfig } from '../../services/worker/task-loop.ts'
+import { SILENT } from '../worker/silent-agent.ts'
 import { type Bug, byTheWallClock } from './bugs.ts'
 import { Life, type Machine } from './clock.ts'
 import { type SickPlace, startCommand } from './command.ts'
@@ -318,6 +319,7 @@ export class SimulatedHost {
       runId: `${PROGRAM_RUN}${life.name}`,
       sessions: async () => this.sessions.map((session) => ({ session, store })),
       reports: outboxReports(this.spool.writing(life)),
+      words: SILENT,
       taskMessages: inboxTaskMailbox(this.spool.reading(life), (heard) => this.spool.hear('inbox', life, heard)),
       start: (task, onLine) => this.#command(task, life, onLine),
       judge: placeJudge({ argv: ['agent'], env: {}, cwd: '/' }, life.clock, 'UTC'),

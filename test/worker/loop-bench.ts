@@ -3,6 +3,7 @@ import { S2Error } from '../../services/core/fleet/errors.ts'
 import { type SessionId, sessionId } from '../../services/core/fleet/session-id.ts'
 import type { Report } from '../../services/core/fleet/task.ts'
 import type { Usage } from '../../services/core/fleet/usage.ts'
+import type { SaidOfTask } from '../../services/core/spool/running-tasks.ts'
 import { openMemoryStore } from '../../services/core/store/memory/memory.ts'
 import type { ReportOutcome } from '../../services/worker/end-report.ts'
 import type { PlaceFault, PlaceJudge } from '../../services/worker/place-fault.ts'
@@ -46,6 +47,11 @@ export class Bench {
   judge: PlaceJudge = () => null
   /** What is seen to be wrong with the place. */
   seen: string | null = null
+  /** What the agent of the task at hand has said of it. */
+  said: SaidOfTask | null = null
+  say: (words: Partial<SaidOfTask>) => void = () => assert.fail('nobody listens')
+  /** What agents said in a former run. */
+  left: SaidOfTask[] = []
   worker: SessionId = 'conv_x/b'
   other: SessionId = 'conv_y/b'
 
@@ -118,6 +124,28 @@ export class Bench {
         sessions: async () => [...this.extra, { session: this.worker, store }],
         reports,
         taskMessages,
+        words: {
+          listen: async (task, onWord) => {
+            this.said = null
+            this.say = (words) => {
+              this.said = {
+                session: task.session,
+                task: task.task,
+                epoch: task.epoch,
+                count: 1,
+                progress: null,
+                end: null,
+                ...words,
+              }
+              onWord(this.said)
+            }
+            return { said: () => this.said, [Symbol.asyncDispose]: async () => undefined }
+          },
+          left: async () => this.left,
+          forget: async () => {
+            this.left = []
+          },
+        },
         start: (task, onLine) => {
           const command = new FakeCommand(task.id, onLine)
           this.commands.push(command)

@@ -1,4 +1,5 @@
 /** A fault of the place is not the task's: real commands, the real loop, and a memory store that several workers share. */
+
 import assert from 'node:assert/strict'
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -14,6 +15,7 @@ import { commandStarter } from '../../services/worker/task-command.ts'
 import { TaskLoop } from '../../services/worker/task-loop.ts'
 import type { WorkEvent } from '../../services/worker/work-event.ts'
 import { until } from '../until.ts'
+import { SILENT } from './silent-agent.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 's2-place-'))
 after(() => rmSync(folder, { recursive: true, force: true }))
@@ -49,6 +51,7 @@ class Fleet implements AsyncDisposable {
           carried: async () => 'carried',
           waiting: async () => 0,
         },
+        words: SILENT,
         taskMessages: {
           take: async () => ({ assigned: [], revoked: [] }),
           onNews: () => ({ [Symbol.dispose]: () => undefined }),

@@ -1,4 +1,5 @@
 /** Reports that the bridge refuses for their form: no work is done twice for it, no healthy command is ended, and it is told. */
+
 import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -20,6 +21,7 @@ import { commandStarter } from '../../services/worker/task-command.ts'
 import { type Reports, TaskLoop } from '../../services/worker/task-loop.ts'
 import type { WorkEvent } from '../../services/worker/work-event.ts'
 import { ManualClock } from '../manual-clock.ts'
+import { SILENT } from './silent-agent.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 's2-refused-'))
 after(() => rmSync(folder, { recursive: true, force: true }))
@@ -135,6 +137,7 @@ class Bench {
         runId: 'life-1',
         sessions: async () => [{ session: this.worker, store }],
         reports,
+        words: SILENT,
         taskMessages: {
           take: async () => ({ assigned: [], revoked: [] }),
           onNews: () => ({ [Symbol.dispose]: () => undefined }),

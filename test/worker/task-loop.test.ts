@@ -482,3 +482,93 @@ test('a bridge that knows no usage gets reports without it', async () => {
   b.end()
   await done
 })
+
+test('what an agent says of its task itself counts, whatever becomes of its process, and its line stands', async () => {
+  for (const [state, exitCode] of [
+    ['completed', 0],
+    ['failed', 1],
+  ] as const) {
+    const b = await bench()
+    await b.add('said')
+    const { done } = b.start('life-1', true)
+    await b.clock.advance(10)
+    b.command.usage = { inputTokens: 7, outputTokens: 1, cachedTokens: 0, costUsd: null, turns: 1 }
+    b.command.print('a line of output')
+    await b.clock.advance(6_000)
+    const { work } = await b.store.task('said')
+    b.say({ progress: '40% · half of it' })
+    await b.clock.advance(6_000)
+    const told = await b.store.task('said')
+    assert.deepEqual([told.progress, told.work > work], ['40% · half of it', true])
+    b.command.print('another line of output')
+    await b.clock.advance(30_000)
+    assert.equal((await b.store.task('said')).progress, '40% · half of it')
+    b.say({ progress: '40% · half of it', end: { state, words: 'as I say' } })
+    await b.clock.advance(1_000)
+    assert.equal((await b.store.task('said')).state, 'in_progress', 'the turn is let finish')
+    b.command.exit(1 - exitCode, 'its last message')
+    await b.clock.advance(2_000)
+    await done
+    const task = await b.store.task('said')
+    assert.deepEqual([task.state, task.result?.tail, task.usage?.inputTokens], [state, 'as I say', 7])
+  }
+})
+
+test('an agent that goes on for long after it ended its task is ended, and its word counts', async () => {
+  const b = await bench()
+  await b.add('said')
+  const { done } = b.start('life-1', true)
+  await b.clock.advance(10)
+  b.say({ end: { state: 'completed', words: 'merged' } })
+  await b.clock.advance(290_000)
+  assert.equal(b.command.stoppedWithin, null)
+  await b.clock.advance(15_000)
+  assert.notEqual(b.command.stoppedWithin, null)
+  await done
+  const { state, epoch, result } = await b.store.task('said')
+  assert.deepEqual([state, epoch, result?.tail], ['completed', 1, 'merged'])
+})
+
+test('a task that its agent has ended is not begun again when the program is told to stop', async () => {
+  const b = await bench()
+  await b.add('said')
+  const { done } = b.start('life-1')
+  await b.clock.advance(10)
+  b.say({ end: { state: 'completed', words: 'merged' } })
+  b.end()
+  await b.clock.advance(1_000)
+  await done
+  assert.deepEqual([(await b.store.task('said')).state, b.outbox.length], ['completed', 1])
+})
+
+test('a task that an agent ended and a former run did not report is reported before any is asked for', async () => {
+  const b = await bench()
+  await b.add('said')
+  await b.store.leaseTask(b.worker, 'life-0', [])
+  const end = { state: 'completed', words: 'merged' } as const
+  b.left = [{ session: b.worker, task: 'said', epoch: 1, count: 1, progress: null, end }]
+  const { done } = b.start('life-1', true)
+  await b.clock.advance(2_000)
+  await done
+  const { state, epoch, result } = await b.store.task('said')
+  assert.deepEqual([state, epoch, result?.tail, b.commands.length, b.left], ['completed', 1, 'merged', 0, []])
+})
+
+test('what is said of a task that was taken away is refused, and kept as evidence', async () => {
+  const b = await bench()
+  await b.add('said')
+  const { done } = b.start('life-1')
+  await b.clock.advance(10)
+  await b.move('said')
+  b.say({ end: { state: 'completed', words: 'merged too late' } })
+  await b.clock.advance(60_000)
+  const late = await b.store.evidence('said')
+  assert.deepEqual(
+    late.flatMap(({ report }) => report.result?.tail ?? []),
+    ['merged too late'],
+  )
+  assert.equal((await b.store.task('said')).holder, b.other)
+  b.end()
+  await b.clock.advance(1_000)
+  await done
+})

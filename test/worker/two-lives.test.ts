@@ -1,4 +1,5 @@
 /** Two lives of one worker: the same credential, `s2 work` and a daemon that beats in each. */
+
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { S2Error } from '#fleet/errors.ts'
@@ -11,6 +12,7 @@ import { TaskLoop } from '../../services/worker/task-loop.ts'
 import type { WorkEvent } from '../../services/worker/work-event.ts'
 import type { WorkerSession } from '../../services/worker/worker-session.ts'
 import { ManualClock } from '../manual-clock.ts'
+import { SILENT } from './silent-agent.ts'
 
 const BEAT = 5_000
 const POLL = 30_000
@@ -75,6 +77,7 @@ class Host {
           carried: async () => 'carried',
           waiting: async () => 0,
         },
+        words: SILENT,
         taskMessages: {
           take: async () => ({ assigned: [], revoked: [] }),
           onNews: () => ({ [Symbol.dispose]: () => undefined }),

@@ -10,6 +10,7 @@ import { processStart } from '#runtime/process-stat.ts'
 import { publishCredential } from '#spool/credentials.ts'
 import { HeldTasks } from '#spool/held-tasks.ts'
 import { Outbox } from '#spool/outbox.ts'
+import { RunningTasks } from '#spool/running-tasks.ts'
 import { OutboxSender } from '../../services/keepalive/outbox-sender.ts'
 import { Ground, type Seat } from '../bridge/ground.ts'
 import { type Outcome, run } from '../cli/run-command.ts'
@@ -144,4 +145,24 @@ test('a task that a live client of this host took by hand is left to it', async 
   await files.put({ ...held, ...who, process: { ...who.process, startTicks: '1' } })
   await workOnce('cat')
   assert.equal((await ground.store.task('t-hand')).state, 'completed', 'its client is dead')
+})
+
+test('a command says by `s2 task` how its task goes and ends, though s2 is not in its PATH', async () => {
+  const PATH = '/usr/bin:/bin'
+  await add('t-says')
+  const line =
+    's2 task progress $S2_TASK_ID --note half --checkpoint "a is done"; s2 task take; s2 task done $S2_TASK_ID --result merged; exit 7'
+  const { code, err, out } = await workOnce(line, [], { PATH })
+  assert.equal(code, 0, err)
+  const { state: now, result, progress, checkpoint } = await ground.store.task('t-says')
+  assert.deepEqual([now, result?.tail, progress, checkpoint], ['completed', 'merged', 'half', 'a is done'], out + err)
+  assert.match(out, /── task t-says · P2 · epoch 1 · `s2 work`, which began it for you, renews the lease/)
+  assert.deepEqual(await new RunningTasks(state).list(), [])
+  assert.deepEqual(await new RunningTasks(state).allSaid(), [])
+
+  await add('t-cannot')
+  const failing = await workOnce("s2 task fail t-cannot --why 'no such file'; s2 task take || true", [], { PATH })
+  const failed = await ground.store.task('t-cannot')
+  assert.deepEqual([failed.state, failed.result?.tail], ['failed', 'no such file'], failing.out + failing.err)
+  assert.match(failing.out + failing.err, /you have ended task t-cannot[\s\S]*end this turn/)
 })

@@ -1,19 +1,18 @@
-import { realpathSync } from 'node:fs'
 import type { Client } from '#agents/client-session.ts'
 import { quoted } from '#console/shell-quote.ts'
-import { programCommand } from '#runtime/argv-of-program.ts'
+import { lastingCommand } from '#runtime/argv-of-program.ts'
 
 /** How a client runs `s2 hook` for an event, as a line for its shell. `state` is named where it is not the one that S2 finds by itself. */
 export function hookCommand(client: Client, event: string, state: string | null): string {
   const options = ['--agent', client, ...(state === null ? [] : ['--state', state])]
-  return lastingCommand('hook', event, ...options)
+  return lastingCommand('s2', 'hook', event, ...options)
     .map(quoted)
     .join(' ')
 }
 
 /** The words by which a program that is no shell runs `s2 hook`; the event follows. */
 export function programWords(client: Client, state: string | null): string[] {
-  return lastingCommand('hook', '--agent', client, ...(state === null ? [] : ['--state', state]))
+  return lastingCommand('s2', 'hook', '--agent', client, ...(state === null ? [] : ['--state', state]))
 }
 
 /** A word of a command line, quoted or not. */
@@ -28,20 +27,5 @@ export function isHookCommand(client: Client, command: unknown): boolean {
 
 /** How a client starts the door of agents. */
 export function mcpCommand(): [string, ...string[]] {
-  return lastingCommand('mcp')
-}
-
-/** An installed release lies in a folder that goes with it; the link to the one in force stays. */
-function lastingCommand(...args: readonly string[]): [string, ...string[]] {
-  const [program, ...rest] = programCommand('s2', ...args)
-  return [lasting(program), ...rest.map(lasting)]
-}
-
-function lasting(path: string): string {
-  const current = path.replace(/\/releases\/[^/]+\//, '/current/')
-  try {
-    return current !== path && realpathSync(current) === realpathSync(path) ? current : path
-  } catch {
-    return path
-  }
+  return lastingCommand('s2', 'mcp')
 }

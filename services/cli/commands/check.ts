@@ -70,12 +70,12 @@ async function take(
     onFault: (fault) => context.tell(`s2: ${fault}\n`),
   })
   if (again === true) return await leases.inHand(limit)
-  return await leases.take(await readerHere(state), limit)
+  return await leases.take(await readerHere(state, context), limit)
 }
 
 /** The client that this command runs under; somebody where none is known. */
-async function readerHere(state: string): Promise<MessageTaker> {
-  const { by, process: its } = await findCaller(state, process.ppid, 'host', undefined)
+async function readerHere(state: string, { env }: CommandContext): Promise<MessageTaker> {
+  const { by, process: its } = await findCaller(state, process.ppid, 'host', undefined, env)
   return by === null ? SOMEBODY : { by: `${by.client}:${by.id}`, process: its }
 }
 

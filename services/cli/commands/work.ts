@@ -22,7 +22,8 @@ The text of a task is data that somebody else wrote: put -- before it, or it may
 
 CMD runs once for each task, in a process group of its own, with the task as JSON on its standard input (or its text
 alone, --stdin text) and in S2_TASK_ID, S2_TASK_DESCRIPTION, S2_TASK_PRIORITY, S2_TASK_ROLE and S2_TASK_EPOCH. Its last line of output is the
-progress that others see; its exit code says whether the task is completed (0) or failed. The task stays leased (S2_LEASE)
+progress that others see; its exit code says whether the task is completed (0) or failed, unless it says so by \`s2 task done\` or
+\`s2 task fail\`. The task stays leased (S2_LEASE)
 while CMD runs; when the task is given to another agent, CMD is ended with all the processes that it started.
 
 A task goes back, and nothing is begun for a while, where CMD cannot be started, where claude or codex says that a limit is

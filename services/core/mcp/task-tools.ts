@@ -177,10 +177,12 @@ function wholeTask(task: Task): object {
   return { ...shortTask(task), description, ...(checkpoint === undefined ? {} : { checkpoint }) }
 }
 
+const MEANINGS: Readonly<Record<ReportedTask['state'], string>> = {
+  carried: 'the fleet has it',
+  noted: 'it is told to the fleet when this turn ends: end it now. The next task comes by itself.',
+  waiting: 'kept durably on this host; it leaves when the bridge can be reached. Do not say it again.',
+}
+
 function reported({ task, epoch, state, why }: ReportedTask): object {
-  const means =
-    state === 'carried'
-      ? 'the fleet has it'
-      : 'kept durably on this host; it leaves when the bridge can be reached. Do not say it again.'
-  return { task_id: task, epoch, state, means, ...(why === null ? {} : { note: why }) }
+  return { task_id: task, epoch, state, means: MEANINGS[state], ...(why === null ? {} : { note: why }) }
 }

@@ -6,12 +6,14 @@ import { isKeepaliveThere } from '#runtime/program-presence.ts'
 import { type HeldTask, HeldTasks, isHolderAlive } from '#spool/held-tasks.ts'
 import { Outbox } from '#spool/outbox.ts'
 import { readPlace } from '#spool/place.ts'
+import type { RunningTask } from '#spool/running-tasks.ts'
 import { isWorkedFor } from '#spool/session-lock.ts'
 import type { Store } from '#store/store.ts'
 import type { CallingClient } from './caller.ts'
 import { type OutboxWait, putAndWait, whyNotCarried } from './host-outbox.ts'
 import type { ReportedTask, SaidProgress, TakenTask } from './member.ts'
 import { progressLine } from './progress-line.ts'
+import { STOP, TaskAtWork } from './task-at-work.ts'
 
 export interface HostTasksParts extends Omit<OutboxWait, 'patienceMs'> {
   readonly state: string
@@ -29,19 +31,22 @@ export class HostTasks {
   readonly #parts: HostTasksParts
   readonly #held: HeldTasks
   readonly #outbox: Outbox
+  readonly #running: TaskAtWork
 
   constructor(parts: HostTasksParts) {
     this.#parts = parts
     this.#held = new HeldTasks(parts.state)
     this.#outbox = new Outbox(parts.state)
+    this.#running = new TaskAtWork(parts.state)
   }
 
   async take(session: SessionId, store: Store, id: string | null): Promise<TakenTask | null> {
     const { state, clock } = this.#parts
     checkHolder(session)
-    if (await isWorkedFor(state, session)) throw workedFor(session)
     const place = await readPlace(state)
     const caller = await this.#parts.caller(place)
+    if (caller.inside?.session === session) return await this.#running.take(caller.inside, store, id)
+    if (await isWorkedFor(state, session)) throw workedFor(session)
     const passing = await this.#passing(session, store, id, caller, place)
     const incarnation = await this.#lifeOf(session, caller)
     const task = await store.leaseTask(session, incarnation, passing, place)
@@ -68,11 +73,20 @@ export class HostTasks {
     id: string,
     said: SaidProgress,
   ): Promise<ReportedTask> {
+    const progress = progressLine(said)
+    const checkpoint = said.checkpoint === null ? {} : { checkpoint: said.checkpoint }
+    const inside = await this.#inside(session, id)
+    if (inside !== null) {
+      await this.#running.progress(inside, progress)
+      const { epoch } = inside
+      return await this.#report(session, {
+        ...{ task: id, epoch, state: 'in_progress', progress, result: null },
+        ...checkpoint,
+      })
+    }
     const held = await this.#holding(session, store, id)
     const work = held.work + 1
     await this.#held.put({ ...held, work })
-    const progress = progressLine(said)
-    const checkpoint = said.checkpoint === null ? {} : { checkpoint: said.checkpoint }
     return await this.#report(session, {
       ...{ task: id, epoch: held.epoch, state: 'in_progress', progress, result: null, work },
       ...checkpoint,
@@ -86,6 +100,8 @@ export class HostTasks {
     state: 'completed' | 'failed',
     words: string,
   ): Promise<ReportedTask> {
+    const inside = await this.#inside(session, id)
+    if (inside !== null) return await this.#running.end(inside, state, words)
     const held = await this.#holding(session, store, id)
     const result = { exitCode: null, signal: null, tail: words }
     const report = { task: id, epoch: held.epoch, state, progress: null, result }
@@ -96,7 +112,13 @@ export class HostTasks {
 
   /** The epoch at which this caller holds a task. */
   async epochOf(session: SessionId, store: () => Promise<Store>, id: string): Promise<number> {
-    return (await this.#holding(session, store, id)).epoch
+    return ((await this.#inside(session, id)) ?? (await this.#holding(session, store, id))).epoch
+  }
+
+  /** The running task that this caller belongs to, where it is this one. */
+  async #inside(session: SessionId, id: string): Promise<RunningTask | null> {
+    const { inside } = await this.#parts.caller(undefined)
+    return inside?.session === session && inside.task === id ? inside : null
   }
 
   /** What this caller is to be told of tasks that it held; once. */
@@ -173,8 +195,6 @@ function isOf(held: HeldTask, { incarnation, process }: CallingClient): boolean 
   if (held.incarnation === incarnation) return true
   return process !== null && held.process?.pid === process.pid && held.process.startTicks === process.startTicks
 }
-
-const STOP = 'stop working on it; what you have done so far is best sent to the orchestrator as a message'
 
 function workedFor(session: SessionId): S2Error {
   return new S2Error('conflict', `\`s2 work\` runs on this host for ${session} and takes its tasks`, {

@@ -129,7 +129,8 @@ export interface ReportedTask {
   readonly task: string
   readonly epoch: number
   readonly session: SessionId
-  readonly state: 'waiting' | 'carried'
+  /** `noted`: `s2 work` has it, and tells the fleet when the turn or command that it runs has ended. */
+  readonly state: 'waiting' | 'carried' | 'noted'
   readonly why: string | null
 }
 

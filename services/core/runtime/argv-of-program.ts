@@ -1,3 +1,4 @@
+import { realpathSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ProgramName } from './settings.ts'
 
@@ -9,4 +10,19 @@ export function programCommand(program: ProgramName, ...args: readonly string[])
     ? join(here, `${program}.js`)
     : join(here, '..', '..', program === 's2' ? 'cli' : program, 'main.ts')
   return [process.execPath, file, ...args]
+}
+
+/** The same for what starts it later: an installed release lies in a folder that goes with it; the link to the one in force stays. */
+export function lastingCommand(program: ProgramName, ...args: readonly string[]): [string, ...string[]] {
+  const [node, ...rest] = programCommand(program, ...args)
+  return [lasting(node), ...rest.map(lasting)]
+}
+
+function lasting(path: string): string {
+  const current = path.replace(/\/releases\/[^/]+\//, '/current/')
+  try {
+    return current !== path && realpathSync(current) === realpathSync(path) ? current : path
+  } catch {
+    return path
+  }
 }

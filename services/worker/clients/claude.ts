@@ -2,6 +2,7 @@ import type { AgentOptions } from '#agents/agent-options.ts'
 import { addUsage, NO_USAGE, type Usage } from '#fleet/usage.ts'
 import { claudeEnding } from './claude-ending.ts'
 import type { ClientDriver, ClientEnding, ClientTalk, TalkParts } from './client-driver.ts'
+import { S2_SERVER, type S2Tools } from './s2-tools.ts'
 import { field, listOf, numberOf, textOf } from './said.ts'
 import { toolLine } from './tool-line.ts'
 
@@ -9,7 +10,7 @@ import { toolLine } from './tool-line.ts'
  * Claude Code as `claude -p` with JSON lines on both sides. What it is told goes through standard input alone, and it ends when
  * that is closed.
  */
-export function claudeDriver(options: Omit<AgentOptions, 'client'>, zone: string): ClientDriver {
+export function claudeDriver(options: Omit<AgentOptions, 'client'>, tools: S2Tools | null, zone: string): ClientDriver {
   const { model, permissionMode, allowedTools } = options
   return {
     argv: (resumed, dollars) => [
@@ -19,6 +20,7 @@ export function claudeDriver(options: Omit<AgentOptions, 'client'>, zone: string
       '--output-format=stream-json',
       '--verbose',
       '--include-partial-messages',
+      ...(tools === null ? [] : [`--mcp-config=${serverOf(tools)}`, `--allowedTools=mcp__${S2_SERVER}`]),
       ...(resumed === null ? [] : [`--resume=${resumed}`]),
       ...(dollars === null ? [] : [`--max-budget-usd=${dollars.toFixed(4)}`]),
       ...(model === null ? [] : [`--model=${model}`]),
@@ -27,6 +29,11 @@ export function claudeDriver(options: Omit<AgentOptions, 'client'>, zone: string
     ],
     talk: (parts) => new ClaudeTalk(parts, zone),
   }
+}
+
+/** For this process alone, in place of a server of that name which the user has. It hands its environment to its servers. */
+function serverOf({ command: [command, ...args], env }: S2Tools): string {
+  return JSON.stringify({ mcpServers: { [S2_SERVER]: { command, args, env, alwaysLoad: true } } })
 }
 
 class ClaudeTalk implements ClientTalk {

@@ -3,6 +3,7 @@ import { NO_USAGE, type Usage } from '#fleet/usage.ts'
 import { VERSION } from '#runtime/version.ts'
 import type { ClientDriver, ClientEnding, ClientTalk, TalkParts } from './client-driver.ts'
 import { codexFailure, fullUntil } from './codex-ending.ts'
+import { S2_SERVER, type S2Tools } from './s2-tools.ts'
 import { field, numberOf, textOf } from './said.ts'
 import { toolLine } from './tool-line.ts'
 
@@ -10,9 +11,11 @@ import { toolLine } from './tool-line.ts'
  * Codex as `codex app-server`, JSON-RPC by lines on standard input and output. Nobody is there who could be asked, so it asks for no
  * approvals (`approvalPolicy: never`), and requests that come all the same are declined.
  */
-export function codexDriver(options: Pick<AgentOptions, 'model' | 'permissionMode'>, zone: string): ClientDriver {
-  return { argv: () => ['codex', 'app-server'], talk: (parts) => new CodexTalk(parts, options, zone) }
+export function codexDriver(options: CodexOptions, tools: S2Tools | null, zone: string): ClientDriver {
+  return { argv: () => ['codex', 'app-server'], talk: (parts) => new CodexTalk(parts, { ...options, tools }, zone) }
 }
+
+type CodexOptions = Pick<AgentOptions, 'model' | 'permissionMode'>
 
 /** What its own tools are called for people. */
 const TOOLS: Readonly<Record<string, string>> = { commandExecution: 'shell', fileChange: 'edit', webSearch: 'search' }
@@ -23,7 +26,7 @@ type Answered = (result: unknown) => void
 
 class CodexTalk implements ClientTalk {
   readonly #parts: TalkParts
-  readonly #options: Pick<AgentOptions, 'model' | 'permissionMode'>
+  readonly #options: CodexOptions & { readonly tools: S2Tools | null }
   readonly #zone: string
   readonly #asked = new Map<number, { readonly then: Answered; readonly otherwise: Answered }>()
   readonly #tools = new Set<string>()
@@ -38,7 +41,7 @@ class CodexTalk implements ClientTalk {
   usage: Usage = NO_USAGE
   ending: ClientEnding | null = null
 
-  constructor(parts: TalkParts, options: Pick<AgentOptions, 'model' | 'permissionMode'>, zone: string) {
+  constructor(parts: TalkParts, options: CodexOptions & { readonly tools: S2Tools | null }, zone: string) {
     this.#parts = parts
     this.#options = options
     this.#zone = zone
@@ -52,8 +55,20 @@ class CodexTalk implements ClientTalk {
     const clientInfo = { name: 's2', title: 'S2', version: VERSION }
     this.#ask('initialize', { clientInfo }, () => {
       this.#parts.send({ method: 'initialized' })
-      this.#openThread()
+      this.#giveTools()
     })
+  }
+
+  /** A server of that name which the user has stays: two of one name would be mixed, and Codex would refuse them. */
+  #giveTools(): void {
+    const { tools } = this.#options
+    const without = (): void => this.#openThread({})
+    const within: Answered = (result) => {
+      const isKnown = field(field(field(result, 'config'), 'mcp_servers'), S2_SERVER) !== undefined
+      this.#openThread(isKnown || tools === null ? {} : { config: serverOf(tools) })
+    }
+    if (tools === null) without()
+    else this.#ask('config/read', { cwd: this.#parts.folder }, within, without)
   }
 
   interrupt(): void {
@@ -83,7 +98,7 @@ class CodexTalk implements ClientTalk {
     this.#parts.send({ id: this.#calls, method, params })
   }
 
-  #openThread(): void {
+  #openThread(tools: { readonly config?: object }): void {
     const { resumed, folder } = this.#parts
     const { model, permissionMode } = this.#options
     const settings = {
@@ -91,6 +106,7 @@ class CodexTalk implements ClientTalk {
       approvalPolicy: 'never',
       ...(model === null ? {} : { model }),
       ...(permissionMode === null ? {} : { sandbox: permissionMode }),
+      ...tools,
     }
     const began: Answered = (result) => this.#startTurn(textOf(field(field(result, 'thread'), 'id')))
     if (resumed === null) this.#ask('thread/start', settings, began)
@@ -191,6 +207,10 @@ class CodexTalk implements ClientTalk {
     this.ending ??= ending
     this.#parts.finish()
   }
+}
+
+function serverOf({ command: [command, ...args], env, envNames }: S2Tools): object {
+  return { [`mcp_servers.${S2_SERVER}`]: { command, args, env, env_vars: envNames } }
 }
 
 function tokensOf(tokens: unknown): Usage {

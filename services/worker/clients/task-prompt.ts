@@ -26,7 +26,9 @@ function facts(task: Task, isResumed: boolean): string[] {
     ...(checkpoint === undefined || checkpoint === ''
       ? []
       : ['- what its last holder left to go on from:', indented(checkpoint)]),
-    '- nobody is there to answer questions; the last message of this turn is kept as the result of the task',
+    `- the tools complete_task and fail_task of the server s2, or the commands \`s2 task done ${id} --result TEXT\` and \`s2 task fail ${id} --why TEXT\`, say how the task ended; the turn ends after that`,
+    '- report_progress tells people how far it is, and keeps a checkpoint for whoever goes on with it; check_messages reads mail',
+    '- nobody is there to answer questions; where no tool says how it ended, the last message of this turn is kept as the result',
     '',
     isResumed ? 'The description of the task, once more:' : 'The description of the task, as it was given:',
   ]

@@ -102,13 +102,16 @@ test('an interrupt is a control request', () => {
 })
 
 test('nothing that a task or a session says becomes an option', () => {
-  const argv = clientDriver({
-    client: 'claude',
-    model: 'opus',
-    permissionMode: 'acceptEdits',
-    allowedTools: ['Bash(npm test)', 'Edit'],
-    budgets: NO_BUDGETS,
-  }).argv('1-2', 1.5)
+  const argv = clientDriver(
+    {
+      client: 'claude',
+      model: 'opus',
+      permissionMode: 'acceptEdits',
+      allowedTools: ['Bash(npm test)', 'Edit'],
+      budgets: NO_BUDGETS,
+    },
+    null,
+  ).argv('1-2', 1.5)
   assert.deepEqual(argv.slice(-6), [
     '--resume=1-2',
     '--max-budget-usd=1.5000',
@@ -118,11 +121,21 @@ test('nothing that a task or a session says becomes an option', () => {
     '--allowedTools=Edit',
   ])
   assert.ok(
-    !clientDriver({ client: 'claude', ...OPTIONS })
+    !clientDriver({ client: 'claude', ...OPTIONS }, null)
       .argv(null, null)
       .join(' ')
       .includes('resume'),
   )
+})
+
+test('it is given the tools of S2 for itself, shown without a search and allowed without asking', () => {
+  const tools = { command: ['/node', '/s2.js', 'mcp'], env: { S2_STATE: '/state' }, envNames: ['S2_TASK_ID'] } as const
+  const argv = clientDriver({ client: 'claude', ...OPTIONS }, tools).argv(null, null)
+  const config = argv.find((word) => word.startsWith('--mcp-config='))?.slice('--mcp-config='.length)
+  assert.deepEqual(JSON.parse(config ?? ''), {
+    mcpServers: { s2: { command: '/node', args: ['/s2.js', 'mcp'], env: { S2_STATE: '/state' }, alwaysLoad: true } },
+  })
+  assert.ok(argv.includes('--allowedTools=mcp__s2'))
 })
 
 test('whatever comes instead of what is expected is passed over', () => {

@@ -71,7 +71,7 @@ class Host {
   begin(task: Partial<Task> = {}): RunningCommand {
     const state = join(this.folder, 'state')
     const start = clientStarter({
-      driver: clientDriver({ client: this.#client, ...OPTIONS }, 'UTC'),
+      driver: clientDriver({ client: this.#client, ...OPTIONS }, null, 'UTC'),
       env: { PATH: `${join(this.folder, 'bin')}:/usr/bin:/bin` },
       folder: this.folder,
       clock: systemClock,

@@ -97,3 +97,27 @@ test('a declined command that was the last that it tried fails the task, and one
   const around = hear('codex', [...lines.slice(0, -1), item('declined'), item('completed'), end]).talk.ending
   assert.equal(around?.is, 'done')
 })
+
+test('it is given the tools of S2 for its thread, unless its settings have them', () => {
+  const tools = { command: ['/node', '/s2.js', 'mcp'], env: { S2_STATE: '/state' }, envNames: ['S2_TASK_ID'] } as const
+  const server = { command: '/node', args: ['/s2.js', 'mcp'], env: { S2_STATE: '/state' }, env_vars: ['S2_TASK_ID'] }
+  const configOf = (answer: object): unknown => {
+    const { sent } = hear(
+      'codex',
+      [
+        { id: 1, result: {} },
+        { id: 2, ...answer },
+      ],
+      null,
+      tools,
+    )
+    assert.deepEqual((sent[2] as { method: string; params: object }).params, { cwd: '/project' })
+    const { method, params } = sent[3] as { method: string; params: { config?: object } }
+    assert.equal(method, 'thread/start')
+    return params.config
+  }
+  assert.deepEqual(configOf({ result: { config: { mcp_servers: { other: {} } } } }), { 'mcp_servers.s2': server })
+  assert.deepEqual(configOf({ result: { config: {} } }), { 'mcp_servers.s2': server })
+  assert.equal(configOf({ result: { config: { mcp_servers: { s2: { url: 'http://localhost' } } } } }), undefined)
+  assert.equal(configOf({ error: { code: -32601, message: 'unknown' } }), undefined)
+})

@@ -3,6 +3,7 @@ import type { AgentOptions } from '#agents/agent-options.ts'
 import { NO_BUDGETS } from '#agents/budget.ts'
 import type { ClientTalk } from '../../../services/worker/clients/client-driver.ts'
 import { clientDriver } from '../../../services/worker/clients/client-driver-of.ts'
+import type { S2Tools } from '../../../services/worker/clients/s2-tools.ts'
 
 /** The instant at which the recorded talks take place, 14:52 UTC. */
 export const NOW = Date.UTC(2026, 10, 30, 14, 52)
@@ -30,12 +31,13 @@ export function hear(
   client: AgentOptions['client'],
   lines: readonly (string | object)[],
   resumed: string | null = null,
+  tools: S2Tools | null = null,
 ): Heard {
   const sent: unknown[] = []
   const shown: string[] = []
   const sessions: string[] = []
   let [finished, signs] = [0, 0]
-  const talk = clientDriver({ client, ...OPTIONS }, 'UTC').talk({
+  const talk = clientDriver({ client, ...OPTIONS }, tools, 'UTC').talk({
     prompt: 'count the ducks',
     resumed,
     folder: '/project',
