@@ -77,7 +77,7 @@ async function howToWake(
   config: Config,
   command: Wake | null,
   source: MailSource,
-  { clock, log, draining, stack }: Life,
+  { clock, log, health, draining, stack }: Life,
 ): Promise<Pick<WakerParts, 'wake' | 'untilDue'>> {
   if (config.wakeBy === null && command !== null) return { wake: command }
   const [{ openLadder }, { wakeIdleHolders }, { lookAfterUnwoken, untilDue, wakeByLadder }] = await Promise.all([
@@ -85,7 +85,7 @@ async function howToWake(
     import('./wake-idle-holders.ts'),
     import('./wake-by-ladder.ts'),
   ])
-  const parts = await openLadder(config, command, source, { clock, log })
+  const parts = await openLadder(config, command, source, { clock, log, health })
   const looking = Promise.all([lookAfterUnwoken(parts, draining), wakeIdleHolders(parts, draining)])
   stack.defer(async () => void (await looking))
   return { wake: wakeByLadder(parts), untilDue: async (target, signal) => await untilDue(target, parts, signal) }

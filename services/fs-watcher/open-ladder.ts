@@ -3,14 +3,14 @@ import { readClientSessions } from '#agents/client-sessions-folder.ts'
 import type { WakeAdapter } from '#agents/wake/adapter.ts'
 import { wakeAdapters } from '#agents/wake/client-adapters.ts'
 import { WakeMemory } from '#agents/wake/wake-memory.ts'
-import type { Clock } from '#runtime/clock.ts'
-import type { Log } from '#runtime/log.ts'
+import type { Life } from '#runtime/run.ts'
 import { HeldTasks } from '#spool/held-tasks.ts'
 import { Outbox } from '#spool/outbox.ts'
 import type { Config } from './config.ts'
 import { ALL_ENDS_A, type MailSource } from './mail-source.ts'
 import { WakeActs } from './wake-acts.ts'
 import type { HolderParts } from './wake-idle-holders.ts'
+import { WakeWaits } from './wake-waits.ts'
 import type { Wake, WakeCall } from './waker.ts'
 
 /** What the ladder of this host stands on. */
@@ -18,7 +18,7 @@ export async function openLadder(
   config: Config,
   command: Wake | null,
   source: MailSource,
-  { clock, log }: { readonly clock: Clock; readonly log: Pick<Log, 'info' | 'warn'> },
+  { clock, log, health }: Pick<Life, 'clock' | 'log' | 'health'>,
 ): Promise<HolderParts> {
   const { state, env, wakeBy } = config
   const all = wakeAdapters({ clock, state, env, webhook: config.wakeWebhook })
@@ -35,6 +35,7 @@ export async function openLadder(
     isSole: (target) => target === ALL_ENDS_A,
     adapters: adaptersFor,
     held: new HeldTasks(state),
+    waits: new WakeWaits({ log, health }),
     acts: new WakeActs({ state, outbox: new Outbox(state) }),
   }
 }

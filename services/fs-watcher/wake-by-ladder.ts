@@ -12,6 +12,7 @@ import { Loop } from '#runtime/loop.ts'
 import { chooseSession, hasClientEnded } from './choose-session.ts'
 import type { MailSource, WakeTarget } from './mail-source.ts'
 import type { WakeActs } from './wake-acts.ts'
+import type { WakeWaits } from './wake-waits.ts'
 import type { Wake, WakeCall } from './waker.ts'
 
 export interface LadderParts {
@@ -25,6 +26,7 @@ export interface LadderParts {
   /** The rungs for one call, in their order; null: for no mail, so that the command is none of them. */
   readonly adapters: (call: WakeCall | null) => readonly WakeAdapter[]
   readonly acts: Pick<WakeActs, 'failed' | 'read'>
+  readonly waits: Pick<WakeWaits, 'note' | 'over'>
 }
 
 /** How often it is looked whether a client may be woken now. */
@@ -32,20 +34,19 @@ const LOOK_MS = 500
 
 /** Waits while the client of a target is at work, at a dialog or at a limit: it reads its mail when its turn ends. */
 export async function untilDue(target: WakeTarget, parts: LadderParts, signal: AbortSignal): Promise<void> {
-  let told = ''
+  const { clock, waits } = parts
   for (;;) {
     const session = await choose(target, parts)
-    if (session === null || hasClientEnded(session) || whatClientIsAt(viewOf(session, parts.clock)) === null) return
-    const { state, what } = session.activity
-    if (told !== state) parts.log.info('wake waits for the client', { target, state, what })
-    told = state
-    await parts.clock.sleep(LOOK_MS, signal)
+    const wait = session === null || hasClientEnded(session) ? null : whatClientIsAt(viewOf(session, clock))
+    if (wait === null) return waits.over(target)
+    waits.note(target, wait, session)
+    await clock.sleep(LOOK_MS, signal)
   }
 }
 
 /** Wakes by the rungs of the ladder until one is read; rejects where none was. */
 export function wakeByLadder(parts: LadderParts): Wake {
-  const { clock, memory, source } = parts
+  const { clock, memory, source, waits } = parts
   return async (call, signal) => {
     const { target } = call
     const fresh = [...call.fresh]
@@ -62,10 +63,14 @@ export function wakeByLadder(parts: LadderParts): Wake {
         look: async () => ({ session: await choose(target, parts), isTaken: await isTaken() }),
         newId: () => randomBytes(6).toString('hex'),
         text: (id) => wakeText(id, { from: sendersOf(call), messages: call.mail.length, task: null }),
-        onSend: async () => await memory.noteSent(target, clock.wall()),
+        onSend: async () => {
+          waits.over(target)
+          await memory.noteSent(target, clock.wall())
+        },
+        onWait: (wait, session) => waits.note(target, wait, session),
       },
       signal,
-    )
+    ).finally(() => waits.over(target))
     await conclude(call, end, parts)
   }
 }

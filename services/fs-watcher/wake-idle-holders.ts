@@ -67,7 +67,7 @@ function nameOf({ session, held }: IdleHolder): string {
 }
 
 async function wakeHolder({ session, held }: IdleHolder, parts: HolderParts, signal: AbortSignal): Promise<void> {
-  const { clock, memory, source, log } = parts
+  const { clock, memory, source, log, waits } = parts
   const target = source.targetOf(held.session) ?? held.session
   const look = async () => {
     const [now] = (await parts.sessions()).filter(({ client, id }) => client === session.client && id === session.id)
@@ -87,10 +87,14 @@ async function wakeHolder({ session, held }: IdleHolder, parts: HolderParts, sig
       look,
       newId: () => randomBytes(6).toString('hex'),
       text: (id) => wakeText(id, { from: [], messages, task: held.task }),
-      onSend: async () => await memory.noteSent(target, clock.wall()),
+      onSend: async () => {
+        waits.over(target)
+        await memory.noteSent(target, clock.wall())
+      },
+      onWait: (wait, known) => waits.note(target, wait, known),
     },
     signal,
-  )
+  ).finally(() => waits.over(target))
   if (end.isRead) await noteWorked(target, end, parts)
   else log.warn('idle holder not woken', { target, task: held.task })
 }

@@ -14,6 +14,7 @@ import type { HeldTask } from '#spool/held-tasks.ts'
 import type { UnreadMail } from '../../services/fs-watcher/mail-source.ts'
 import { lookAfterUnwoken, untilDue, wakeByLadder } from '../../services/fs-watcher/wake-by-ladder.ts'
 import { type HolderParts, idleHolders, wakeIdleHolders } from '../../services/fs-watcher/wake-idle-holders.ts'
+import { WakeWaits } from '../../services/fs-watcher/wake-waits.ts'
 import type { WakeCall } from '../../services/fs-watcher/waker.ts'
 import { sampleSession } from '../core/agents/sample-session.ts'
 import { ManualClock, settle } from '../manual-clock.ts'
@@ -48,9 +49,14 @@ async function scene(name: string, behaviour: 'reads' | 'is ignored' | 'is refus
       return 'sent'
     },
   }
+  const log = recordingLog()
+  const warnings = new Map<string, string>()
+  const warning = (topic: string, why: string | null): void =>
+    void (why === null ? warnings.delete(topic) : warnings.set(topic, why))
   const parts: HolderParts = {
     clock,
-    log: recordingLog(),
+    log,
+    waits: new WakeWaits({ log, health: { warning } }),
     source: { unread: async () => at.unread, covers: (_target, session) => session === SESSION, targetOf: () => 'w-1' },
     memory: await WakeMemory.open(join(folder, name)),
     sessions: async () => at.sessions,
@@ -79,7 +85,7 @@ async function scene(name: string, behaviour: 'reads' | 'is ignored' | 'is refus
       20_000,
     )
   }
-  return { clock, abort, at, texts, told, parts, passes }
+  return { clock, abort, at, texts, told, parts, passes, log, warnings }
 }
 
 test('what was read is kept for the agent and its client, and tried first by the next start', async () => {
@@ -143,6 +149,53 @@ test('a wake waits until the client of its target comes to rest', async () => {
   assert.equal(isDue, false)
   say('idle')
   await passes('it is due', () => isDue)
+})
+
+test('what a wake waits for stands in the health until it is over, and is told once in the log', async () => {
+  const { parts, at, abort, clock, passes, warnings, log } = await scene('waits', 'reads')
+  const say = (state: ClientSession['activity']['state'], what: string | null): void => {
+    at.sessions = at.sessions.map((each) => ({
+      ...each,
+      heardAt: clock.wall(),
+      activity: { state, what, until: null },
+    }))
+  }
+  const told = (): number => log.records.filter(({ event }) => event === 'wake waits for the client').length
+  say('waiting', 'may it run npm test?')
+  let isDue = false
+  void untilDue('w-1', parts, abort.signal).then(() => {
+    isDue = true
+  })
+  await clock.advance(60_000)
+  assert.deepEqual(
+    [...warnings],
+    [['wake of w-1', 'w-1 is not woken, as its client waits for a person: may it run npm test?']],
+  )
+  assert.equal(told(), 1)
+  say('parked', 'limit reached, resets 3pm')
+  await clock.advance(60_000)
+  assert.match(warnings.get('wake of w-1') ?? '', /a limit of use: limit reached, resets 3pm$/)
+  say('working', null)
+  await clock.advance(1_000)
+  assert.deepEqual([...warnings], [], 'the end of a turn is nothing that a person sees to')
+  say('idle', null)
+  await passes('it is due', () => isDue)
+  assert.equal(told(), 3)
+  assert.deepEqual(log.records.at(-1)?.event, 'wake waits no longer')
+})
+
+test('a budget that is used up stands in the health until a wake is sent', async () => {
+  const { parts, abort, passes, warnings, clock, texts } = await scene('budget', 'reads')
+  for (let sent = 0; sent < 12; sent += 1) await parts.memory.noteSent('w-1', clock.wall())
+  const waking = wakeByLadder(parts)(call, abort.signal)
+  await passes('it waits', () => warnings.size === 1)
+  assert.match(warnings.get('wake of w-1') ?? '', /12 wakes within an hour/)
+  await passes('it is sent', () => {
+    void clock.advance(60_000)
+    return texts.length === 1
+  })
+  await waking
+  assert.deepEqual([...warnings], [])
 })
 
 const heldTask = (fields: Partial<HeldTask> = {}): HeldTask => ({

@@ -15,6 +15,7 @@ function scene(rungs: Partial<Record<Rung, Behaviour>>, worked: Rung | null = nu
   const clock = new ManualClock()
   const abort = new AbortController()
   const at = { session: sampleSession({ heardAt: clock.wall() }) as ClientSession | null, isTaken: false }
+  const waits: string[] = []
   const texts: { rung: Rung; text: string; after: number }[] = []
   const began = clock.now()
   const adapters = Object.entries(rungs).map(([rung, behaviour]): WakeAdapter => {
@@ -49,6 +50,7 @@ function scene(rungs: Partial<Record<Rung, Behaviour>>, worked: Rung | null = nu
       },
       text: (id) => wakeText(id, { from: ['conv_aa/a'], messages: 1, task: null }),
       onSend: async () => undefined,
+      onWait: (what) => void waits.push(what),
     },
     abort.signal,
   )
@@ -56,7 +58,7 @@ function scene(rungs: Partial<Record<Rung, Behaviour>>, worked: Rung | null = nu
   const reads = (id: string): void => {
     at.session = { ...(at.session ?? sampleSession()), wakesRead: [id] }
   }
-  return { clock, at, texts, end, reads, abort }
+  return { clock, at, texts, waits, end, reads, abort }
 }
 
 test('what was sent and is not read within 30 seconds is followed by the next rung, under a name of its own', async () => {
@@ -165,7 +167,7 @@ test('the rung that worked before comes first', async () => {
 })
 
 test('nothing is sent into a dialog that opens between two rungs', async () => {
-  const { clock, at, texts } = scene({ inbox_socket: 'sends', tmux: 'sends' })
+  const { clock, at, texts, waits } = scene({ inbox_socket: 'sends', tmux: 'sends' })
   await clock.advance(10_000)
   at.session = sampleSession({
     activity: { state: 'waiting', what: 'permission prompt', until: null },
@@ -176,6 +178,7 @@ test('nothing is sent into a dialog that opens between two rungs', async () => {
     texts.map(({ rung }) => rung),
     ['inbox_socket'],
   )
+  assert.deepEqual([...new Set(waits)], ['person'])
   at.session = sampleSession({ heardAt: clock.wall() })
   await clock.advance(1_000)
   assert.deepEqual(

@@ -1,4 +1,4 @@
-import { nextWakeStep, orderedRungs, type Rung, type WakeTry } from '#fleet/wake-ladder.ts'
+import { nextWakeStep, orderedRungs, type Rung, type WakeTry, type WakeWait } from '#fleet/wake-ladder.ts'
 import { boundedWait } from '#runtime/bounded-wait.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { ClientSession } from '../client-session.ts'
@@ -26,6 +26,8 @@ export interface ClimbParts {
   readonly text: (id: string) => string
   /** Told before something is sent. */
   readonly onSend: (rung: Rung) => Promise<void>
+  /** Told at each look for as long as nothing is sent for a cause of the agent's. */
+  readonly onWait: (what: WakeWait, session: ClientSession | null) => void
 }
 
 export interface Climb {
@@ -49,7 +51,7 @@ const LOOK_MS = 250
 
 /** Wakes an agent rung by rung until one is proven to be read. Rejects when the signal aborts. */
 export async function climb(parts: ClimbParts, signal: AbortSignal): Promise<Climb> {
-  const { clock, adapters, look } = parts
+  const { clock, adapters, look, onWait } = parts
   const tries: NamedTry[] = []
   let proven: NamedTry | null = null
   for (;;) {
@@ -70,6 +72,7 @@ export async function climb(parts: ClimbParts, signal: AbortSignal): Promise<Cli
     if (step.do === 'done') return endOf(proven ?? lastSent(tries), session, tries, clock.now())
     if (step.do === 'give_up') return { rung: null, isRead: false, session, tries, readMs: null }
     if (step.do === 'wait') {
+      if (step.what !== 'proof') onWait(step.what, session)
       await clock.sleep(Math.min(step.forMs, LOOK_MS), signal)
       continue
     }
