@@ -1,10 +1,11 @@
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import type { CommandContext } from '#console/context.ts'
 import { UsageError } from '#console/failure.ts'
 import { type ReachedFleet, reachFleet } from '#console/store-access.ts'
 import { plain } from '#console/terminal-text.ts'
-import { type NewReservation, reservationInWords } from '#fleet/reservation.ts'
+import { type NewReservation, RESERVED_FOR_MS, reservationInWords } from '#fleet/reservation.ts'
 import { globsHere, repositoryHere } from '#git/files-here.ts'
+import { formatDuration } from '#runtime/duration.ts'
 import { someTime } from '../option-parsers.ts'
 import { keepList } from '../reservations/keep-list.ts'
 import { selfOf } from '../reservations/own-session.ts'
@@ -30,13 +31,15 @@ interface ReserveOptions {
   readonly json?: true
 }
 
-const DEFAULT_MS = 7_200_000
-
 export function define(command: Command, context: CommandContext): void {
   command
     .argument('<glob...>', 'files and folders of the repository, with *, ? and **')
     .option('--shared', 'others may share them')
-    .option('--for <duration>', 'how long, seven days at most', someTime, DEFAULT_MS)
+    .addOption(
+      new Option('--for <duration>', 'how long, seven days at most')
+        .argParser(someTime)
+        .default(RESERVED_FOR_MS, formatDuration(RESERVED_FOR_MS)),
+    )
     .option('--task <id>', 'they are released when this task ends or moves; by default the task that `s2 work` runs')
     .option('--repo <name>', 'the name of the repository, besides those that its remotes and its first commit give it')
     .option('--note <text>', 'what for; everybody sees it')

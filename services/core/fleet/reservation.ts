@@ -65,6 +65,8 @@ export const GLOBS_MAX = 50
 /** Reservations of one agent, and of the whole fleet. */
 export const HELD_MAX = 200
 export const HELD_BY_ALL_MAX = 2_000
+/** How long files are reserved where nobody says. */
+export const RESERVED_FOR_MS = 7_200_000
 const RESERVED_LEAST_MS = 1_000
 const RESERVED_MOST_MS = 7 * 86_400_000
 export const COMMIT_PATHS_MAX = 200
@@ -88,7 +90,9 @@ export function cleanReservation(wanted: NewReservation): NewReservation & { rea
     })
   }
   if ((task === null) !== (epoch === null))
-    throw new S2Error('invalid', 'a task is named with its epoch, or not at all')
+    throw new S2Error('invalid', 'no files were reserved: a task is named with its epoch, or not at all', {
+      next: 'name both, as `s2 task show` tells them, or neither',
+    })
   const parsed = [...new Map(globs.map(parseGlob).map((glob) => [glob.text, glob])).values()]
   const repository = cleanRepository(wanted.repository)
   const kept = note === null || note.trim() === '' ? null : redactedHead(note.trim(), NOTE_MAX)
@@ -193,7 +197,11 @@ export function tooMany(most: string): S2Error {
 
 /** A commit as it is told of: bounded. Throws `invalid`. */
 export function cleanCommit({ repository, commit, paths }: UncheckedCommit): UncheckedCommit {
-  if (!/^[0-9a-f]{40}(?:[0-9a-f]{24})?$/.test(commit)) throw new S2Error('invalid', 'that is no id of a commit')
+  if (!/^[0-9a-f]{40}(?:[0-9a-f]{24})?$/.test(commit)) {
+    throw new S2Error('invalid', `${JSON.stringify(textHead(commit, 80))} is no id of a commit`, {
+      next: 'name it by all of its 40 or 64 hexadecimal digits, as `git rev-parse HEAD` prints them',
+    })
+  }
   return {
     repository: cleanRepository(repository),
     commit,

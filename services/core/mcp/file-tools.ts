@@ -27,7 +27,7 @@ export const FILE_TOOLS: readonly Tool[] = [
       {
         paths: PATHS,
         shared: { type: 'boolean', description: 'Others may reserve them as shared too, and nobody alone.' },
-        minutes: { type: 'integer', minimum: 1, maximum: 10_080, description: 'How long; 60 where left out.' },
+        minutes: { type: 'integer', minimum: 1, maximum: 10_080, description: 'How long; two hours where left out.' },
         task_id: { type: 'string', maxLength: 64, description: 'The task that it is for: it ends with that.' },
         note: { type: 'string', maxLength: 200, description: 'What you do there.' },
         repository: REPOSITORY,
@@ -38,10 +38,11 @@ export const FILE_TOOLS: readonly Tool[] = [
     effect: 'adds',
     isRepeatable: true,
     async call(member, input) {
+      const minutes = numberIn(input, 'minutes')
       const reserved = await member.reserve(speakerIn(input), {
         globs: listIn<string>(input, 'paths'),
         mode: input.shared === true ? 'shared' : 'exclusive',
-        forMs: (numberIn(input, 'minutes') ?? 60) * 60_000,
+        forMs: minutes === null ? null : minutes * 60_000,
         task: textIn(input, 'task_id'),
         note: textIn(input, 'note'),
         repository: textIn(input, 'repository'),

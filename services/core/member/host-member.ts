@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { isPassing, S2Error } from '#fleet/errors.ts'
 import { checkDraft, type MessageDraft } from '#fleet/message.ts'
 import type { Addressee, FleetAgent } from '#fleet/peer-messages.ts'
-import type { Reservation, ReservationChoice } from '#fleet/reservation.ts'
+import { RESERVED_FOR_MS, type Reservation, type ReservationChoice } from '#fleet/reservation.ts'
 import type { SaidStatus } from '#fleet/said-status.ts'
 import { ORCHESTRATOR, partnerOf, type SessionId, type Side, sideOf } from '#fleet/session-id.ts'
 import { ANY_ROLE, checkTask, type NewTask, type Task } from '#fleet/task.ts'
@@ -149,7 +149,8 @@ export class HostMember implements Member {
 
   async reserve(as: Speaker, wish: ReservationWish): Promise<Reservation[]> {
     const { session } = await this.#sessions.agent(as)
-    const { mode, forMs, task, note } = wish
+    const { mode, task, note } = wish
+    const forMs = wish.forMs ?? RESERVED_FOR_MS
     const { repository, globs } = await this.#parts.files(wish.globs, wish.repository)
     const epoch = task === null ? null : await this.#tasks.epochOf(session, this.#parts.store, task)
     const store = await this.#parts.store()

@@ -99,7 +99,8 @@ export interface PartnerStatus {
 export interface ReservationWish {
   readonly globs: readonly string[]
   readonly mode: ReservationMode
-  readonly forMs: number
+  /** Null: as long as usual, `RESERVED_FOR_MS`. */
+  readonly forMs: number | null
   /** The task that it is for: it ends with that. */
   readonly task: string | null
   readonly note: string | null

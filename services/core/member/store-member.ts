@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { S2Error } from '#fleet/errors.ts'
 import { checkDraft, type Message, type MessageDraft } from '#fleet/message.ts'
 import type { Addressee, FleetAgent } from '#fleet/peer-messages.ts'
-import type { Reservation } from '#fleet/reservation.ts'
+import { RESERVED_FOR_MS, type Reservation } from '#fleet/reservation.ts'
 import type { SaidStatus } from '#fleet/said-status.ts'
 import { conversationOf, partnerOf, type SessionId, sideOf } from '#fleet/session-id.ts'
 import { ANY_ROLE, type Report, type Task } from '#fleet/task.ts'
@@ -176,7 +176,8 @@ export class StoreMember implements Member {
 
   async reserve(as: Speaker, wish: ReservationWish): Promise<Reservation[]> {
     this.#demand(as)
-    const { globs, mode, forMs, task, note } = wish
+    const { globs, mode, task, note } = wish
+    const forMs = wish.forMs ?? RESERVED_FOR_MS
     const epoch = task === null ? null : (await this.#store.task(task)).epoch
     const repository = [demandRepository(wish.repository)]
     return await this.#store.reserveFiles(this.#session, { globs, mode, forMs, task, note, repository, epoch })
