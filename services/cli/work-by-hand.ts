@@ -2,7 +2,7 @@ import type { Command } from 'commander'
 import type { CommandContext } from '#console/context.ts'
 import { indented, oneLine } from '#console/terminal-text.ts'
 import { conversationOf, type SessionId, sideOf } from '#fleet/session-id.ts'
-import { PROGRESS_MAX, TAIL_MAX } from '#fleet/task.ts'
+import { TAIL_MAX } from '#fleet/task.ts'
 import type { HostMember } from '#member/host-member.ts'
 import { ANY_SPEAKER, type ReportedTask, type Speaker, type TakenTask } from '#member/member.ts'
 import { percent, session as sessionOption } from './option-parsers.ts'
@@ -81,7 +81,7 @@ function inWords({ task, renewal }: TakenTask): string {
 async function progress(context: CommandContext, id: string, options: Options): Promise<void> {
   const said = {
     percent: options.percent ?? null,
-    note: options.note?.slice(0, PROGRESS_MAX) ?? null,
+    note: options.note ?? null,
     checkpoint: await text(context, options.checkpoint ?? ''),
   }
   say(context, await asMember(context, (member) => member.progress(speakerOf(options), id, said)), options)

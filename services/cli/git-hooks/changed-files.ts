@@ -93,5 +93,7 @@ function headsOfMerge({ gitFolder }: Checkout): string[] {
 }
 
 function unknown(what: string): never {
-  throw new S2Error('unavailable', `git does not say ${what}`)
+  throw new S2Error('unavailable', `git does not say ${what}`, {
+    next: 'run `git status` there, and see to what it says',
+  })
 }

@@ -35,7 +35,12 @@ export const SHOWN_TOOLS = TOOLS.map(({ name, title, description, inputSchema, e
 /** Calls a tool by a member. What goes wrong is an answer too, which says what to do next. Never rejects. */
 export async function callTool(member: () => Promise<Member>, name: string, input: ToolInput): Promise<ToolAnswer> {
   const tool = TOOLS.find((each) => each.name === name)
-  if (tool === undefined) return failed('invalid', `there is no tool ${JSON.stringify(name.slice(0, 100))}`)
+  if (tool === undefined)
+    return failed(
+      'invalid',
+      `there is no tool ${JSON.stringify(name.slice(0, 100))}`,
+      'tools/list names all that there are',
+    )
   const fault = inputFault(tool.inputSchema, input)
   if (fault !== null) return failed('invalid', `${name} did nothing: ${fault}`, 'call it again with arguments that fit')
   try {

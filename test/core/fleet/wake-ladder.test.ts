@@ -8,11 +8,13 @@ import {
   nextWakeStep,
   orderedRungs,
   PROOF_MS,
+  RUNGS,
   TURN_SILENT_MS,
   WAKES_AN_HOUR,
   type WakeTry,
   type WakeView,
 } from '#fleet/wake-ladder.ts'
+import { SETTINGS } from '#runtime/settings.ts'
 
 const view = (fields: Partial<WakeView>): WakeView => ({
   now: 10_000_000,
@@ -117,4 +119,8 @@ test('the rung that worked comes first where it is allowed', () => {
   assert.deepEqual(orderedRungs(['inbox_socket', 'rewake', 'tmux'], 'tmux'), ['tmux', 'inbox_socket', 'rewake'])
   assert.deepEqual(orderedRungs(['inbox_socket', 'rewake'], 'tmux'), ['inbox_socket', 'rewake'])
   assert.deepEqual(orderedRungs(['rewake', 'inbox_socket'], null), ['rewake', 'inbox_socket'])
+})
+
+test('the setting of the ways to wake knows every rung', () => {
+  assert.deepEqual(SETTINGS.S2_WAKE_BY.parse(RUNGS.join(',')), RUNGS)
 })
