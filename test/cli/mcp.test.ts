@@ -1,5 +1,6 @@
 /** `s2 mcp` and `s2 task take`, beside a bridge and a keepalive that are real: tasks taken by hand, mail, and a bridge that is away. */
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -194,13 +195,16 @@ test('what runs inside a task of `s2 work` takes that one, tells of it and ends 
   // Beside a process that is gone, or that is no ancestor and whose task nobody names, nothing is inside.
   await tasks.begin({ ...running, worker: { ...worker, startTicks: '1' } })
   assert.match((await client.call('take_task')).said.error.message, /`s2 work` runs on this host/)
-  const above = { pid: 1, startTicks: processStart(1) ?? '', namespace: pidNamespace() }
-  await tasks.begin({ ...running, worker: above, epoch: epoch + 1 })
+  const beside = spawn('sleep', ['60'])
+  const pid = beside.pid ?? 0
+  const stranger = { pid, startTicks: processStart(pid) ?? '', namespace: pidNamespace() }
+  await tasks.begin({ ...running, worker: stranger, epoch: epoch + 1 })
   assert.equal(tasks.said(running), null, 'what was said at another epoch is forgotten')
-  const stranger = await s2('task', 'done', 't-inside')
-  assert.match(stranger.err, /you have not taken it|there is no task/)
+  const refused = await s2('task', 'done', 't-inside')
+  assert.match(refused.err, /you have not taken it|there is no task/)
   const named = { S2_TASK_ID: 't-inside', S2_TASK_EPOCH: String(epoch + 1) }
   assert.equal((await run(['task', 'done', 't-inside'], { env: { S2_STATE: state, ...named } })).code, 0)
+  beside.kill()
   await tasks.end(running)
   const report = { task: 't-inside', epoch, state: 'completed', progress: null, result: null } as const
   await ground.store.report(seat.session, report)
