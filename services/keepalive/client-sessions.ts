@@ -231,9 +231,11 @@ export class ClientSessions {
     return { pid: found.pid, startTicks: found.startTicks }
   }
 
+  /** A report may name any session: those that this host does not speak for are asked for by nobody, and would be kept for ever. */
   #noteSigns(before: ClientSession | null, signs: number): void {
-    const session = before?.session ?? soleSession(this.#parts.sessionsHere())
-    if (session === null) return
+    const sessions = this.#parts.sessionsHere()
+    const session = before?.session ?? soleSession(sessions)
+    if (session === null || !sessions.includes(session)) return
     this.#signs.set(session, (this.#signs.get(session) ?? 0) + signs - (before?.signs ?? 0))
   }
 

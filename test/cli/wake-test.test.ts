@@ -8,8 +8,8 @@ import { after, type TestContext, test } from 'node:test'
 import type { ClientSession } from '#agents/client-session.ts'
 import { publishClientSession } from '#agents/client-sessions-folder.ts'
 import { wakesIn } from '#fleet/wake-text.ts'
-import { processStart } from '#runtime/process-stat.ts'
 import { sampleSession } from '../core/agents/sample-session.ts'
+import { standInClient } from '../core/agents/stand-in-client.ts'
 import { run } from './run-command.ts'
 
 const base = mkdtempSync(join(tmpdir(), 's2-wake-test-'))
@@ -20,8 +20,8 @@ async function scene(name: string, t: TestContext, fields: Partial<ClientSession
   const state = join(base, name)
   mkdirSync(state, { mode: 0o700 })
   const texts: string[] = []
-  const inboxSocket = join(state, 'claude.sock')
-  const own = { pid: process.pid, startTicks: processStart(process.pid) ?? '' }
+  const own = standInClient(t)
+  const inboxSocket = join(state, `${own.pid}.sock`)
   const session = sampleSession({ process: own, inboxSocket, heardAt: Date.now(), ...fields })
   const server = createServer((socket) => {
     socket.on('data', (chunk) => {

@@ -7,9 +7,9 @@ import { type TestContext, test } from 'node:test'
 import type { ClientSession } from '#agents/client-session.ts'
 import { publishClientSession } from '#agents/client-sessions-folder.ts'
 import { wakesIn } from '#fleet/wake-text.ts'
-import { processStart } from '#runtime/process-stat.ts'
 import { Inbox } from '#spool/inbox.ts'
 import { sampleSession } from '../core/agents/sample-session.ts'
+import { standInClient } from '../core/agents/stand-in-client.ts'
 import { mainOf, Program } from '../program.ts'
 import { until } from '../until.ts'
 import { put, Stage } from './stage.ts'
@@ -27,12 +27,12 @@ async function scene(stage: Stage, name: string, t: TestContext, settings: Recor
     })
     socket.on('end', () => socket.end())
   })
-  const path = join(state, 'claude.sock')
+  const client = standInClient(t)
+  const path = join(state, `${client.pid}.sock`)
   server.listen(path)
   await once(server, 'listening')
   t.after(() => server.close())
-  const process_ = { pid: process.pid, startTicks: processStart(process.pid) ?? '' }
-  let session = sampleSession({ inboxSocket: path, process: process_, heardAt: Date.now() })
+  let session = sampleSession({ inboxSocket: path, process: client, heardAt: Date.now() })
   const say = async (fields: Partial<ClientSession>): Promise<void> => {
     session = { ...session, ...fields }
     await publishClientSession(state, session)

@@ -86,6 +86,19 @@ test('what a client does is published, stands in beats, and its signs are handed
   assert.deepEqual([world.sessions.takeSigns(WORKER), world.sessions.takeSigns(WORKER)], [2, 0])
 })
 
+test('made-up sessions of the fleet leave nothing behind', async () => {
+  await using world = new World()
+  for (let index = 0; index < 1_000; index += 1) {
+    const session: SessionId = `conv_${index.toString(16).padStart(16, '0')}/b`
+    const event = { hook_event_name: 'PreToolUse', tool_name: 'Bash', session_id: `made-up-${index}` }
+    for (const each of [1, 2]) world.waiting.push({ ...report(event, each), facts: { ...FACTS, session } })
+  }
+  await world.clock.advance(3_000)
+  assert.equal(world.waiting.length, 0)
+  assert.ok(world.sessions.size <= 300)
+  assert.equal(world.sessions.takeSigns('conv_0000000000000007/b'), 0)
+})
+
 test('what the fleet is to hear of at once is told, and turns that begin and end are not', async () => {
   await using world = new World()
   let urgent = 0

@@ -21,7 +21,8 @@ export function clientProcessAbove(client: Client, pid: number, procFolder = '/p
   return null
 }
 
-function isProgramOf(client: Client, folder: string): boolean {
+/** Whether the process of this folder of /proc runs a client's program, or a script of it. */
+export function isProgramOf(client: Client, folder: string): boolean {
   const [program = '', script = ''] = read(`${folder}/cmdline`).split('\0')
   const words = [program, script.startsWith('-') ? '' : script, link(`${folder}/exe`), read(`${folder}/comm`).trim()]
   return words.some((each) => PROGRAMS[client].test(basename(each)))

@@ -31,7 +31,7 @@ const pane = tmuxPane({ clock: systemClock, env })
 const TEXT = 'S2 wake 0123456789ab: 1 unread message. The command "s2 check" reads messages.'
 
 /** A pane in which a program reads lines behind a prompt, as clients do, and writes them to a file. */
-async function openPane(name: string, t: TestContext, { width = 120, argument = '' } = {}) {
+async function openPane(name: string, t: TestContext, { width = 120, argument = '', program: argv0 = 'claude' } = {}) {
   const lines = join(folder, `${name}.lines`)
   const program = `echo $$ > ${lines}.pid; while IFS= read -r -e -p '❯ ' line; do printf '%s\\n' "$line" >> ${lines}; done`
   writeFileSync(`${lines}.sh`, program)
@@ -47,7 +47,7 @@ async function openPane(name: string, t: TestContext, { width = 120, argument = 
     '20',
     'sh',
     '-c',
-    `bash --norc ${lines}.sh ${argument}; :`,
+    `bash --norc -c 'exec -a ${argv0} bash --norc ${lines}.sh ${argument}'; :`,
   )
   t.after(() => spawnSync('tmux', ['-S', socket, 'kill-session', '-t', name], { env }))
   const id = tmux('display-message', '-p', '-t', name, '#{pane_id}').trim()
@@ -117,13 +117,14 @@ test('panes of other programs, panes that are gone and stopped clients are refus
   assert.match((await why({ pane: { socket: join(folder, 'none'), id: '%0' } })) ?? '', /is not there/)
   assert.match((await why({ pane: { socket: '/etc/passwd', id: '%0' } })) ?? '', /is no socket/)
   assert.match((await why({ pane: null })) ?? '', /in no pane/)
+  assert.match((await why({ client: 'codex' })) ?? '', /is no client of this user/)
   assert.match((await why({ process: { ...one.session.process, startTicks: '1' } })) ?? '', /has ended/)
   process.kill(one.session.process?.pid ?? 0, 'SIGSTOP')
   await until('it is stopped', async () => /is stopped/.test((await why({})) ?? ''), 10_000)
 })
 
 test('a pane that is known by a daemon of several terminals is not typed into', { skip: missing }, async (t) => {
-  const { session } = await openPane('daemon', t, { argument: 'app-server' })
+  const { session } = await openPane('daemon', t, { argument: 'app-server', program: 'codex' })
   assert.match((await pane.whyNot({ ...session, client: 'codex' }, signal)) ?? '', /its own pane is not known/)
 })
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chownSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer as createHttpServer, type Server, type ServerResponse } from 'node:http'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -18,30 +18,20 @@ import { boundedWait } from '#runtime/bounded-wait.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { processStart } from '#runtime/process-stat.ts'
 import { sampleSession } from './sample-session.ts'
+import { standInClient } from './stand-in-client.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 's2-wakes-'))
 after(() => rmSync(folder, { recursive: true }))
 const signal = AbortSignal.timeout(60_000)
 const TEXT = 'S2 wake 0123456789ab: 1 unread message.'
 
-/** A process that stands for a client, with an environment and arguments of its own. */
-function client(
-  t: TestContext,
-  env: Record<string, string> = {},
-  args: readonly string[] = [],
-): ClientSession['process'] {
-  const child = spawn('sleep', ['60'], { env, argv0: ['claude', ...args].join(' ') })
-  t.after(() => child.kill('SIGKILL'))
-  return of(child)
-}
-
 function of({ pid = 0 }: ChildProcess): ClientSession['process'] {
   return { pid, startTicks: processStart(pid) ?? '' }
 }
 
 /** A socket that keeps what is written to it, line by line. */
-async function listener(name: string, t: TestContext) {
-  const path = join(folder, name)
+async function listener(name: string | number | undefined, t: TestContext) {
+  const path = join(folder, `${name}.sock`)
   const lines: string[] = []
   const server = createServer((socket) => {
     let text = ''
@@ -58,8 +48,9 @@ async function listener(name: string, t: TestContext) {
 }
 
 test('the inbox socket gets one line of JSON with the text', async (t) => {
-  const { path, lines } = await listener('inbox', t)
-  const session = sampleSession({ inboxSocket: path, process: client(t) })
+  const process = standInClient(t)
+  const { path, lines } = await listener(process?.pid, t)
+  const session = sampleSession({ inboxSocket: path, process })
   assert.equal(await inboxSocket().whyNot(session, signal), null)
   assert.equal(await inboxSocket().wake(session, TEXT, signal), 'sent')
   assert.deepEqual(
@@ -69,9 +60,9 @@ test('the inbox socket gets one line of JSON with the text', async (t) => {
 })
 
 test('the inbox socket of an ended process, a file, another client or nobody is refused', async (t) => {
-  const { path } = await listener('refused', t)
+  const living = standInClient(t)
+  const { path } = await listener(living?.pid, t)
   writeFileSync(join(folder, 'plain'), '')
-  const living = client(t)
   const why = async (fields: Partial<ClientSession>) =>
     (await inboxSocket().whyNot(sampleSession({ inboxSocket: path, process: living, ...fields }), signal)) ?? ''
   assert.match(await why({ client: 'codex' }), /only Claude Code/)
@@ -82,14 +73,28 @@ test('the inbox socket of an ended process, a file, another client or nobody is 
   assert.match((await inboxSocket().whyNot(null, signal)) ?? '', /no session of a client/)
 })
 
+test('a socket that is not the named session’s own, and a process that is no client, are not spoken to', async (t) => {
+  const { path, lines } = await listener('agent', t)
+  const why = async (process: ClientSession['process'], socket: string) =>
+    (await inboxSocket().whyNot(sampleSession({ inboxSocket: socket, process }), signal)) ?? ''
+  assert.match(await why(standInClient(t), path), /is not the session's own/)
+  const other = standInClient(t, { name: 'sleep' })
+  const named = await listener(other?.pid, t)
+  assert.match(await why(other, named.path), /is not the session's own/)
+  const codex = sampleSession({ client: 'codex', process: other })
+  assert.match((await codexQueue({ clock: systemClock }).whyNot(codex, signal)) ?? '', /has ended, or is no client/)
+  assert.deepEqual([...lines, ...named.lines], [])
+})
+
 test('in bypass mode nothing is sent unless the user said that messages are taken', async (t) => {
-  const { path, lines } = await listener('bypass', t)
   const home = join(folder, 'home')
   mkdirSync(join(home, '.claude'), { recursive: true })
+  const process = standInClient(t, { env: { HOME: home } })
+  const { path, lines } = await listener(process?.pid, t)
   const session = sampleSession({
     inboxSocket: path,
     permissionMode: 'bypassPermissions',
-    process: client(t, { HOME: home }),
+    process,
   })
   assert.match((await inboxSocket().whyNot(session, signal)) ?? '', /crossSessionInbound/)
   writeFileSync(join(home, '.claude', 'settings.json'), '{"crossSessionInbound":"ask"}')
@@ -100,14 +105,14 @@ test('in bypass mode nothing is sent unless the user said that messages are take
 })
 
 test('a session that has named no mode yet has the one that it was started with', async (t) => {
-  const { path } = await listener('mode', t)
   const home = join(folder, 'mode-home')
   mkdirSync(join(home, '.claude'), { recursive: true })
-  const script = join(folder, 'client.sh')
+  const script = join(folder, 'claude')
   writeFileSync(script, 'read _')
   const why = async (...args: string[]): Promise<string | null> => {
     const child = spawn('sh', [script, ...args], { env: { HOME: home } })
     t.after(() => child.kill('SIGKILL'))
+    const { path } = await listener(child.pid, t)
     return await inboxSocket().whyNot(
       sampleSession({ inboxSocket: path, permissionMode: null, process: of(child) }),
       signal,
@@ -128,7 +133,7 @@ test('a socket that takes nothing ends the attempt', async (t) => {
   server.listen(path)
   await once(server, 'listening')
   t.after(() => server.close())
-  const session = sampleSession({ inboxSocket: path, process: client(t) })
+  const session = sampleSession({ inboxSocket: path, process: standInClient(t) })
   await assert.rejects(inboxSocket().wake(session, TEXT, AbortSignal.timeout(200)), /took too long/)
 })
 
@@ -204,7 +209,7 @@ async function daemon(t: TestContext, home: string, threads: readonly string[]) 
 
 test('a turn of Codex is begun by the daemon that holds the thread, and that proves it', async (t) => {
   const home = join(folder, 'c')
-  const process = client(t, { HOME: home })
+  const process = standInClient(t, { env: { HOME: home }, name: 'codex' })
   const session = sampleSession({ client: 'codex', id: 'thread-1', process })
   assert.match((await codexTurn().whyNot(session, signal)) ?? '', /no daemon of Codex runs/)
   assert.match((await codexQueue({ clock: systemClock }).whyNot(session, signal)) ?? '', /no daemon of Codex runs/)
@@ -335,19 +340,30 @@ test('a desktop shows the text by notify-send, in which it is never an option', 
   await assert.rejects(rung.wake(null, TEXT, AbortSignal.timeout(300)))
 })
 
+/** A folder of another user. */
+function foreignFolder(): string {
+  if (process.getuid?.() !== 0) return '/'
+  const path = mkdtempSync(join(folder, 'foreign-'))
+  chownSync(path, 65_534, 65_534)
+  return path
+}
+
 test('only a session whose process has ended is resumed, with the text by standard input', async (t) => {
   const bin = join(folder, 'bin')
   mkdirSync(bin)
   const got = join(folder, 'resumed')
   writeFileSync(join(bin, 'claude'), `#!/bin/sh\nprintf '%s|' "$@" > ${got}; cat >> ${got}\n`, { mode: 0o755 })
   const rung = resumedSession({ clock: systemClock, env: { PATH: `${bin}:${process.env.PATH}` } })
-  const living = client(t)
+  const living = standInClient(t)
   assert.match((await rung.whyNot(sampleSession({ process: living }), signal)) ?? '', /has not ended/)
   assert.match((await rung.whyNot(sampleSession({ process: null }), signal)) ?? '', /has not ended/)
   const ended = sampleSession({ process: { pid: living?.pid ?? 0, startTicks: '1' }, folder })
   assert.equal(await rung.whyNot(ended, signal), null)
   for (const id of ['--settings=x', '-abcdef12']) {
     assert.match((await rung.whyNot({ ...ended, id }, signal)) ?? '', /not known/)
+  }
+  for (const place of [foreignFolder(), '/proc/self/cwd', join(folder, 'nowhere')]) {
+    assert.match((await rung.whyNot({ ...ended, folder: place }, signal)) ?? '', /no folder of this user/, place)
   }
   assert.equal(await rung.wake(ended, '--settings=evil', signal), 'read')
   assert.ok(existsSync(got))

@@ -2,6 +2,7 @@ import { readFileSync, readlinkSync, statSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { isRunning } from '#runtime/process-life.ts'
+import { isProgramOf } from '../client-process.ts'
 import type { ClientSession } from '../client-session.ts'
 
 /** What a running client was started with. */
@@ -17,12 +18,15 @@ export function isClientAlive({ process: known }: Pick<ClientSession, 'process'>
   return known !== null && isRunning(known)
 }
 
-/** What the process of a session was started with, by /proc; null where it has ended or belongs to another user. */
-export function clientEnvironment(session: Pick<ClientSession, 'process'>): ClientEnvironment | null {
+/**
+ * What the process of a session was started with, by /proc; null where it has ended, belongs to another user or runs another program:
+ * whoever may leave reports of hooks can name any process.
+ */
+export function clientEnvironment(session: Pick<ClientSession, 'client' | 'process'>): ClientEnvironment | null {
   if (session.process === null || !isClientAlive(session)) return null
   const folder = `/proc/${session.process.pid}`
   try {
-    if (!isOurs(statSync(folder).uid)) return null
+    if (!isOurs(statSync(folder).uid) || !isProgramOf(session.client, folder)) return null
     const pairs = readFileSync(`${folder}/environ`, 'utf8').split('\0')
     const env = Object.fromEntries(pairs.filter((each) => each.includes('=')).map(splitPair))
     const argv = readFileSync(`${folder}/cmdline`, 'utf8').split('\0').slice(0, -1)

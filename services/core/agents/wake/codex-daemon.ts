@@ -23,7 +23,7 @@ function daemonSocket(home: string): string {
 export async function whyThreadNotHeld(session: ClientSession, signal: AbortSignal): Promise<string | null> {
   if (session.client !== 'codex') return 'only Codex has such a daemon'
   const home = codexHome(session)
-  if (home === null) return 'the process of the session has ended'
+  if (home === null) return 'the process of the session has ended, or is no client of this user'
   const why = whyNoOwnSocket(daemonSocket(home))
   if (why !== null) return `no daemon of Codex runs: ${why}`
   try {

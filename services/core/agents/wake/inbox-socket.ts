@@ -1,9 +1,9 @@
 import { connect } from 'node:net'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { socketPath } from '#runtime/long-socket-path.ts'
 import type { ClientSession } from '../client-session.ts'
 import { forClient, PassingRefusal, type WakeAdapter } from './adapter.ts'
-import { clientEnvironment, clientFolder, isClientAlive } from './client-environment.ts'
+import { type ClientEnvironment, clientEnvironment, clientFolder, isClientAlive } from './client-environment.ts'
 import { whyNoOwnSocket } from './own-socket.ts'
 import { readUserJson } from './user-json.ts'
 
@@ -25,11 +25,15 @@ export function inboxSocket(): WakeAdapter {
 }
 
 async function whyNot(session: ClientSession): Promise<string | null> {
-  const { client, inboxSocket: path } = session
-  if (client !== 'claude') return 'only Claude Code has such a socket'
+  const { inboxSocket: path } = session
+  if (session.client !== 'claude') return 'only Claude Code has such a socket'
   if (path === null) return 'the session has told of no socket yet'
   if (!isClientAlive(session)) return 'the process of the session has ended'
-  return whyNoOwnSocket(path) ?? ((await isHeld(session)) ? HELD : null)
+  const why = whyNoOwnSocket(path)
+  if (why !== null) return why
+  const client = clientEnvironment(session)
+  if (client === null || basename(path) !== `${session.process?.pid}.sock`) return `${path} is not the session's own`
+  return (await isHeld(session, client)) ? HELD : null
 }
 
 /** In bypass mode the client asks a person by a dialog that blocks the session, unless its user said that messages are taken. */
@@ -38,9 +42,7 @@ const HELD =
 const BYPASS = 'bypassPermissions'
 
 /** Settings of a project cannot loosen it, so only the user's and those of the command line are read. */
-async function isHeld(session: ClientSession): Promise<boolean> {
-  const client = clientEnvironment(session)
-  if (client === null) return session.permissionMode === BYPASS
+async function isHeld(session: ClientSession, client: ClientEnvironment): Promise<boolean> {
   const user = await readUserJson(join(clientFolder(client.env, 'CLAUDE_CONFIG_DIR', '.claude'), 'settings.json'))
   const inForce = { ...user, ...(await readUserJson(optionIn(client.argv, '--settings') ?? '{}')) }
   return isBypassed(session, client.argv, inForce) && inForce.crossSessionInbound !== 'accept'

@@ -1,8 +1,9 @@
+import { lstatSync } from 'node:fs'
 import type { Clock } from '#runtime/clock.ts'
 import { hasSucceeded, howItEnded, runCommand } from '#runtime/run-command.ts'
 import type { ClientSession } from '../client-session.ts'
 import { forClient, type WakeAdapter } from './adapter.ts'
-import { isClientAlive } from './client-environment.ts'
+import { isClientAlive, isOurs } from './client-environment.ts'
 
 export interface ResumeParts {
   readonly clock: Clock
@@ -24,7 +25,8 @@ export function resumedSession({ clock, env }: ResumeParts): WakeAdapter {
     timeoutMs: TURN_MS,
     whyNot: async (session) => {
       if (resumeCommand(session) === null) return `how a session of ${session.client} is resumed is not known`
-      return session.process === null || isClientAlive(session) ? 'the process of the session has not ended' : null
+      if (session.process === null || isClientAlive(session)) return 'the process of the session has not ended'
+      return isOwnFolder(session.folder) ? null : `${session.folder} is no folder of this user`
     },
     wake: async (session, text, signal) => {
       const argv = resumeCommand(session)
@@ -35,6 +37,15 @@ export function resumedSession({ clock, env }: ResumeParts): WakeAdapter {
       throw new Error(`${argv[0]}: ${howItEnded(ending)}`, { cause: ending.stderr })
     },
   })
+}
+
+/**
+ * Without a terminal a client runs what the settings of a folder say, and asks nobody. The folder is what a hook reported, which an
+ * agent with a user of its own may have made up.
+ */
+function isOwnFolder(path: string): boolean {
+  const stat = lstatSync(path, { throwIfNoEntry: false })
+  return stat?.isDirectory() === true && isOurs(stat.uid)
 }
 
 /** The text goes in by standard input: in an argument it might be taken for an option. A person began the session in that folder. */

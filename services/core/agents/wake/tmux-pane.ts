@@ -51,7 +51,9 @@ async function whyNot(session: ClientSession, parts: TmuxParts, signal: AbortSig
   if (pane === null) return 'the session runs in no pane that is known'
   if (known === null || !isClientAlive(session)) return 'the process of the session has ended'
   if (processStat(known.pid)?.state === 'T') return 'the client is stopped'
-  if (clientEnvironment(session)?.argv.includes('app-server') === true) return SHARED
+  const client = clientEnvironment(session)
+  if (client === null) return 'the process of the session is no client of this user'
+  if (client.argv.includes('app-server')) return SHARED
   const why = whyNoOwnSocket(pane.socket)
   if (why !== null) return why
   const shown = await tmux(pane, ['display-message', '-p', '-t', pane.id, SHOWN], parts, signal).catch(
