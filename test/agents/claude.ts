@@ -90,6 +90,14 @@ export class ClaudeHome extends ClientHome {
       .filter(({ pid }) => !isOver(pid))
   }
 
+  /** As its user does who answers the dialog of a folder. */
+  trust(folder: string): void {
+    const path = join(this.folder, '.claude.json')
+    const known = JSON.parse(readFileSync(path, 'utf8')) as { readonly projects: object }
+    const projects = { ...known.projects, [folder]: { hasTrustDialogAccepted: true } }
+    writeFileSync(path, JSON.stringify({ ...known, projects }))
+  }
+
   #trust(key: string): void {
     const projects = { [this.project]: { hasTrustDialogAccepted: true, hasCompletedProjectOnboarding: true } }
     const asked = { customApiKeyResponses: { approved: [key.slice(-20)], rejected: [] } }

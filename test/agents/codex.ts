@@ -38,6 +38,11 @@ export class CodexHome extends ClientHome {
     return terminal
   }
 
+  /** As its user does who answers the question of a folder. */
+  trust(folder: string): void {
+    appendFileSync(this.config, `\n[projects.${JSON.stringify(folder)}]\ntrust_level = "trusted"\n`)
+  }
+
   /** Trusts the hooks that lie in it, as a person would who looked at them. */
   async trustHooks(): Promise<void> {
     const server = await this.serve()

@@ -2,6 +2,7 @@ import type { AgentOptions } from '#agents/agent-options.ts'
 import { addUsage, NO_USAGE, type Usage } from '#fleet/usage.ts'
 import { claudeEnding } from './claude-ending.ts'
 import type { ClientDriver, ClientEnding, ClientTalk, TalkParts } from './client-driver.ts'
+import { claudeTrust } from './folder-trust.ts'
 import { S2_SERVER, type S2Tools } from './s2-tools.ts'
 import { field, listOf, numberOf, textOf } from './said.ts'
 import { toolLine } from './tool-line.ts'
@@ -13,7 +14,8 @@ import { toolLine } from './tool-line.ts'
 export function claudeDriver(options: Omit<AgentOptions, 'client'>, tools: S2Tools | null, zone: string): ClientDriver {
   const { model, permissionMode, allowedTools } = options
   return {
-    argv: (resumed, dollars) => [
+    trusts: claudeTrust,
+    argv: (resumed, dollars, isTrusted) => [
       'claude',
       '-p',
       '--input-format=stream-json',
@@ -21,6 +23,8 @@ export function claudeDriver(options: Omit<AgentOptions, 'client'>, tools: S2Too
       '--verbose',
       '--include-partial-messages',
       ...(tools === null ? [] : [`--mcp-config=${serverOf(tools)}`, `--allowedTools=mcp__${S2_SERVER}`]),
+      // Without a terminal it asks nobody whether to trust a repository: it would run the hooks and servers that it names.
+      ...(isTrusted ? [] : ['--setting-sources=user']),
       ...(resumed === null ? [] : [`--resume=${resumed}`]),
       ...(dollars === null ? [] : [`--max-budget-usd=${dollars.toFixed(4)}`]),
       ...(model === null ? [] : [`--model=${model}`]),

@@ -1,12 +1,15 @@
 import type { Usage } from '#fleet/usage.ts'
+import type { FolderTrust } from './folder-trust.ts'
 
 /** How one client is driven: what is started, and what is said to it and heard from it, one JSON text a line. */
 export interface ClientDriver {
   /**
    * The program and its arguments. `resumed`: the client's session that is to go on; null begins one. `dollars`: what it may use where
-   * it counts that itself; null: whatever it needs. Never the text of a task.
+   * it counts that itself; null: whatever it needs. Never the text of a task. `isTrusted` as of `TalkParts`.
    */
-  argv(resumed: string | null, dollars: number | null): readonly [string, ...string[]]
+  argv(resumed: string | null, dollars: number | null, isTrusted: boolean): readonly [string, ...string[]]
+  /** Whether its user trusts what lies in a folder. */
+  readonly trusts: FolderTrust
   talk(parts: TalkParts): ClientTalk
 }
 
@@ -16,6 +19,8 @@ export interface TalkParts {
   readonly resumed: string | null
   /** The folder that it works in. */
   readonly folder: string
+  /** Whether the client may do what files of the folder say: its user has told it to trust the folder. */
+  readonly isTrusted: boolean
   /** Milliseconds since 1970, by which a client's words on times are read. */
   now(): number
   send(message: object): void

@@ -119,6 +119,8 @@ class ClientRun implements RunningCommand {
   /** Runs the client once, to its end. Rejects when it cannot be started. */
   async #once(resumed: string | null): Promise<[ClientEnding | null, Ending]> {
     const { driver, env, folder, clock } = this.#parts
+    const isTrusted = await driver.trusts(folder, env)
+    if (!isTrusted) this.#show(UNTRUSTED)
     const graceMs = (): number => this.#graceMs
     let reaper: ChildProcess | null = null
     let talk: ClientTalk | null = null
@@ -131,7 +133,7 @@ class ClientRun implements RunningCommand {
     )
     const ending = await runCommand(
       {
-        argv: driver.argv(resumed, this.#budget.dollars),
+        argv: driver.argv(resumed, this.#budget.dollars, isTrusted),
         env: { ...env, ...taskEnv(this.#task), S2_TASK_DESCRIPTION: undefined },
         cwd: folder,
         timeoutMs: Number.POSITIVE_INFINITY,
@@ -145,7 +147,7 @@ class ClientRun implements RunningCommand {
           this.#signs = new WorkSigns(pid, clock)
         },
         onInput: (input) => {
-          talk = this.#begin(resumed, input)
+          talk = this.#begin(resumed, isTrusted, input)
         },
         onOutput: (chunk, stream) => {
           if (stream === 'stdout') lines.take(chunk)
@@ -159,12 +161,13 @@ class ClientRun implements RunningCommand {
     return [this.#talk?.ending ?? null, ending]
   }
 
-  #begin(resumed: string | null, input: Writable): ClientTalk {
+  #begin(resumed: string | null, isTrusted: boolean, input: Writable): ClientTalk {
     const { driver, folder, clock, sessions, onTrouble } = this.#parts
     const talk = driver.talk({
       prompt: taskPrompt(this.#task, resumed !== null),
       resumed,
       folder,
+      isTrusted,
       now: () => clock.wall(),
       send: (message) => void (input.writable && input.write(`${JSON.stringify(message)}\n`)),
       show: (line) => this.#show(line),
@@ -200,6 +203,9 @@ class ClientRun implements RunningCommand {
     if (line.trim() !== '') this.#output.take(Buffer.from(`${line.trimEnd()}\n`), 'stdout')
   }
 }
+
+const UNTRUSTED =
+  'the client was not told to trust this folder: settings, hooks, servers and instructions that lie there are left out (start it there once by hand, and say so)'
 
 /** What a client said of its end counts, whatever its exit code is. */
 function endOf(ending: Exclude<ClientEnding, { is: 'budget' }> | null, process: Ending, tail: string): CommandEnd {

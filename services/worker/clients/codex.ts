@@ -3,6 +3,7 @@ import { NO_USAGE, type Usage } from '#fleet/usage.ts'
 import { VERSION } from '#runtime/version.ts'
 import type { ClientDriver, ClientEnding, ClientTalk, TalkParts } from './client-driver.ts'
 import { codexFailure, fullUntil } from './codex-ending.ts'
+import { codexTrust } from './folder-trust.ts'
 import { S2_SERVER, type S2Tools } from './s2-tools.ts'
 import { field, numberOf, textOf } from './said.ts'
 import { toolLine } from './tool-line.ts'
@@ -12,7 +13,8 @@ import { toolLine } from './tool-line.ts'
  * approvals (`approvalPolicy: never`), and requests that come all the same are declined.
  */
 export function codexDriver(options: CodexOptions, tools: S2Tools | null, zone: string): ClientDriver {
-  return { argv: () => ['codex', 'app-server'], talk: (parts) => new CodexTalk(parts, { ...options, tools }, zone) }
+  const argv = (): [string, string] => ['codex', 'app-server']
+  return { argv, trusts: codexTrust, talk: (parts) => new CodexTalk(parts, { ...options, tools }, zone) }
 }
 
 type CodexOptions = Pick<AgentOptions, 'model' | 'permissionMode'>
@@ -65,7 +67,7 @@ class CodexTalk implements ClientTalk {
     const without = (): void => this.#openThread({})
     const within: Answered = (result) => {
       const isKnown = field(field(field(result, 'config'), 'mcp_servers'), S2_SERVER) !== undefined
-      this.#openThread(isKnown || tools === null ? {} : { config: serverOf(tools) })
+      this.#openThread(isKnown || tools === null ? {} : serverOf(tools))
     }
     if (tools === null) without()
     else this.#ask('config/read', { cwd: this.#parts.folder }, within, without)
@@ -98,15 +100,16 @@ class CodexTalk implements ClientTalk {
     this.#parts.send({ id: this.#calls, method, params })
   }
 
-  #openThread(tools: { readonly config?: object }): void {
-    const { resumed, folder } = this.#parts
+  #openThread(tools: object): void {
+    const { resumed, folder, isTrusted } = this.#parts
     const { model, permissionMode } = this.#options
+    const config = { ...tools, ...(isTrusted ? {} : distrusted(folder)) }
     const settings = {
       cwd: folder,
       approvalPolicy: 'never',
+      ...(Object.keys(config).length === 0 ? {} : { config }),
       ...(model === null ? {} : { model }),
       ...(permissionMode === null ? {} : { sandbox: permissionMode }),
-      ...tools,
     }
     const began: Answered = (result) => this.#startTurn(textOf(field(field(result, 'thread'), 'id')))
     if (resumed === null) this.#ask('thread/start', settings, began)
@@ -211,6 +214,11 @@ class CodexTalk implements ClientTalk {
 
 function serverOf({ command: [command, ...args], env, envNames }: S2Tools): object {
   return { [`mcp_servers.${S2_SERVER}`]: { command, args, env, env_vars: envNames } }
+}
+
+/** Else it notes the folder as trusted for good, and starts the servers that files there name. */
+function distrusted(folder: string): object {
+  return { projects: { [folder]: { trust_level: 'untrusted' } } }
 }
 
 function tokensOf(tokens: unknown): Usage {

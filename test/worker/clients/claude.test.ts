@@ -111,7 +111,7 @@ test('nothing that a task or a session says becomes an option', () => {
       budgets: NO_BUDGETS,
     },
     null,
-  ).argv('1-2', 1.5)
+  ).argv('1-2', 1.5, true)
   assert.deepEqual(argv.slice(-6), [
     '--resume=1-2',
     '--max-budget-usd=1.5000',
@@ -122,7 +122,7 @@ test('nothing that a task or a session says becomes an option', () => {
   ])
   assert.ok(
     !clientDriver({ client: 'claude', ...OPTIONS }, null)
-      .argv(null, null)
+      .argv(null, null, true)
       .join(' ')
       .includes('resume'),
   )
@@ -130,7 +130,7 @@ test('nothing that a task or a session says becomes an option', () => {
 
 test('it is given the tools of S2 for itself, shown without a search and allowed without asking', () => {
   const tools = { command: ['/node', '/s2.js', 'mcp'], env: { S2_STATE: '/state' }, envNames: ['S2_TASK_ID'] } as const
-  const argv = clientDriver({ client: 'claude', ...OPTIONS }, tools).argv(null, null)
+  const argv = clientDriver({ client: 'claude', ...OPTIONS }, tools).argv(null, null, true)
   const config = argv.find((word) => word.startsWith('--mcp-config='))?.slice('--mcp-config='.length)
   assert.deepEqual(JSON.parse(config ?? ''), {
     mcpServers: { s2: { command: '/node', args: ['/s2.js', 'mcp'], env: { S2_STATE: '/state' }, alwaysLoad: true } },

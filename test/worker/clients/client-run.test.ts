@@ -29,7 +29,12 @@ interface Noted {
   readonly task?: string
   readonly text?: string
   readonly pid?: number
-  readonly heard?: { readonly message?: { readonly content: string }; readonly method?: string; readonly type?: string }
+  readonly heard?: {
+    readonly message?: { readonly content: string }
+    readonly method?: string
+    readonly type?: string
+    readonly params?: { readonly config?: unknown }
+  }
 }
 
 /** A host with a client that says what was recorded, one talk a start. */
@@ -68,11 +73,21 @@ class Host {
     return this.noted.flatMap(({ heard }) => (heard === undefined ? [] : [heard]))
   }
 
+  /** As a person does who starts the client there by hand. */
+  trust(): this {
+    const projects = { [this.folder]: { hasTrustDialogAccepted: true } }
+    writeFileSync(join(this.folder, '.claude.json'), JSON.stringify({ projects }))
+    mkdirSync(join(this.folder, '.codex'))
+    const lines = [`[projects.${JSON.stringify(this.folder)}]`, 'trust_level = "trusted" # by hand', '']
+    writeFileSync(join(this.folder, '.codex', 'config.toml'), lines.join('\n'))
+    return this
+  }
+
   begin(task: Partial<Task> = {}): RunningCommand {
     const state = join(this.folder, 'state')
     const start = clientStarter({
       driver: clientDriver({ client: this.#client, ...OPTIONS }, null, 'UTC'),
-      env: { PATH: `${join(this.folder, 'bin')}:/usr/bin:/bin` },
+      env: { PATH: `${join(this.folder, 'bin')}:/usr/bin:/bin`, HOME: this.folder },
       folder: this.folder,
       clock: systemClock,
       sessions: new TaskSessions(state, this.#client),
@@ -84,7 +99,7 @@ class Host {
 }
 
 test('a task is told by standard input alone: facts first, then its text, which is in no argument and no environment', async () => {
-  const host = new Host('claude', 'claude-success')
+  const host = new Host('claude', 'claude-success').trust()
   const end = await host.begin({ id: 't-7', epoch: 3, role: 'tests' }).ended
   assert.deepEqual(end, { exitCode: 0, signal: null, tail: 'answer 11', client: 'answered' })
   const [begun] = host.noted
@@ -115,6 +130,28 @@ for (const client of ['claude', 'codex'] as const) {
   })
 }
 
+test('what lies in a folder that nobody told the client to trust is left out, and the log says so', async () => {
+  const claude = new Host('claude', 'claude-success', 'claude-success')
+  await claude.begin().ended
+  await claude.trust().begin().ended
+  assert.deepEqual(
+    claude.starts.map((start) => start.includes('--setting-sources=user')),
+    [true, false],
+  )
+  const codex = new Host('codex', 'codex-success', 'codex-success')
+  await codex.begin().ended
+  await codex.trust().begin().ended
+  assert.deepEqual(
+    codex.heard.flatMap(({ method, params }) => (method === 'thread/start' ? [params?.config] : [])),
+    [{ projects: { [codex.folder]: { trust_level: 'untrusted' } } }, undefined],
+  )
+  for (const { shown } of [claude, codex])
+    assert.deepEqual(
+      shown.map((line) => /not told to trust this folder/.test(line)),
+      [true, false, false],
+    )
+})
+
 test('a session that is gone is begun anew within the same attempt', async () => {
   const host = new Host('claude', 'claude-interrupted:2', 'claude-no-session', 'claude-success')
   await host.begin().ended
@@ -124,7 +161,7 @@ test('a session that is gone is begun anew within the same attempt', async () =>
 })
 
 test('a turn that has to end is interrupted, so that its session is whole, and is gone on with later', async () => {
-  const host = new Host('claude', 'claude-interrupted', 'claude-success')
+  const host = new Host('claude', 'claude-interrupted', 'claude-success').trust()
   const running = host.begin()
   await until('it works', () => host.shown.length > 0)
   running.stop(30_000)
@@ -215,7 +252,7 @@ test('a task that was begun elsewhere tells what is known of that', async () => 
 })
 
 test('what a client complains of is no progress, and explains its death', async () => {
-  const host = new Host('claude', 'claude-success:1')
+  const host = new Host('claude', 'claude-success:1').trust()
   const program = join(host.folder, 'bin', 'claude')
   writeFileSync(program, readFileSync(program, 'utf8').replace("exec '", "echo 'no such option' >&2\nexec '"))
   const end = await host.begin().ended

@@ -41,6 +41,7 @@ export function hear(
     prompt: 'count the ducks',
     resumed,
     folder: '/project',
+    isTrusted: true,
     now: () => NOW,
     send: (message) => void sent.push(message),
     show: (line) => void shown.push(line),
