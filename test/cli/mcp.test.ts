@@ -101,6 +101,22 @@ test('a task is taken, renewed while the client lives, told of and completed', a
   assert.equal((await client.call('take_task')).said.task, null)
 })
 
+test('calls show that an agent works, once it has told of its progress, and renewals alone do not', async () => {
+  await add('t-signs')
+  await client.call('take_task', { task_id: 't-signs' })
+  const { leaseSeq } = await ground.store.task('t-signs')
+  await client.call('list_tasks')
+  await isTask('t-signs', (task) => task.leaseSeq >= leaseSeq + 2)
+  assert.equal((await ground.store.task('t-signs')).work, 0, 'each renewal counts before that')
+  await client.call('report_progress', { task_id: 't-signs', percent: 1 })
+  const told = await ground.store.task('t-signs')
+  await isTask('t-signs', (task) => task.leaseSeq >= told.leaseSeq + 2)
+  assert.equal((await ground.store.task('t-signs')).work, 1)
+  await client.call('list_agents')
+  await isTask('t-signs', (task) => task.work === 2)
+  await client.call('complete_task', { task_id: 't-signs' })
+})
+
 test('a task that was moved away is told at the next call, and its holder can say no more of it', async () => {
   await add('t-2')
   await client.call('take_task', { task_id: 't-2' })

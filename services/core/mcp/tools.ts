@@ -46,7 +46,7 @@ export async function callTool(member: () => Promise<Member>, name: string, inpu
   try {
     const opened = await member()
     const answer = await tool.call(opened, input)
-    const notices = await opened.notices()
+    const notices = await opened.noteCall()
     return { text: JSON.stringify(notices.length === 0 ? answer : { notices, ...answer }), isError: false }
   } catch (error) {
     if (error instanceof S2Error) return failed(error.code, error.message, error.next)

@@ -220,8 +220,8 @@ export class HostMember implements Member {
     return await addSurely(store, task)
   }
 
-  async notices(): Promise<string[]> {
-    return await this.#tasks.notices()
+  async noteCall(): Promise<string[]> {
+    return await this.#tasks.noteCall()
   }
 
   async #speakers(as: Speaker): Promise<SessionId[]> {

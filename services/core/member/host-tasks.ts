@@ -26,12 +26,17 @@ const REPORT_MS = 2_000
 /** How many tasks that are not wanted are named to the store. */
 const PASSING_MAX = 1_000
 
+/** How often the calls of an agent are counted as work: they are told with renewals, which are rarer. */
+const SIGN_EVERY_MS = 1_000
+
 /** The tasks that the agents of a host take by hand, each held for the client that took it. */
 export class HostTasks {
   readonly #parts: HostTasksParts
   readonly #held: HeldTasks
   readonly #outbox: Outbox
   readonly #running: TaskAtWork
+  /** When this caller showed last that it works. */
+  #signAt = Number.NEGATIVE_INFINITY
 
   constructor(parts: HostTasksParts) {
     this.#parts = parts
@@ -87,6 +92,7 @@ export class HostTasks {
     const held = await this.#holding(session, store, id)
     const work = held.work + 1
     await this.#held.put({ ...held, work })
+    this.#signAt = this.#parts.clock.now()
     return await this.#report(session, {
       ...{ task: id, epoch: held.epoch, state: 'in_progress', progress, result: null, work },
       ...checkpoint,
@@ -121,13 +127,27 @@ export class HostTasks {
     return inside?.session === session && inside.task === id ? inside : null
   }
 
-  /** What this caller is to be told of tasks that it held; once. */
-  async notices(): Promise<string[]> {
+  /** Notes a call, which shows that its caller works, and answers what that is to be told of tasks that it held; once. */
+  async noteCall(): Promise<string[]> {
     const place = await readPlace(this.#parts.state)
     const caller = await this.#parts.caller(place)
-    const lost = (await this.#held.list()).filter((held) => held.lost !== null && isOf(held, caller))
+    const own = (await this.#held.list()).filter((held) => isOf(held, caller))
+    await this.#noteSign(own)
+    const lost = own.filter((held) => held.lost !== null)
     for (const held of lost) await this.#held.remove(held)
     return lost.map(({ task, epoch, lost: why }) => `Stop working on task ${task} (epoch ${epoch}): ${why}`)
+  }
+
+  /**
+   * Counts the call as work at what its caller holds, for keepalive to tell with the next renewal. Hooks show the work of clients that
+   * have them. Before the first report of progress each renewal counts as work: a caller that is to be silent for long is not hurried.
+   */
+  async #noteSign(own: readonly HeldTask[]): Promise<void> {
+    const now = this.#parts.clock.now()
+    if (now - this.#signAt < SIGN_EVERY_MS) return
+    this.#signAt = now
+    const shown = own.filter(({ by, lost, work }) => by === null && lost === null && work > 0)
+    for (const held of shown) await this.#held.put({ ...held, work: held.work + 1 }).catch(() => undefined)
   }
 
   /** What the leases of a caller are called by: a client that began a new session of its own still holds what it took in the last one. */

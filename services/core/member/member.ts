@@ -40,8 +40,8 @@ export interface Member {
   reserve(as: Speaker, wish: ReservationWish): Promise<readonly Reservation[]>
   /** Ends reservations of the speaker's agent, and answers those. */
   release(as: Speaker, which: ReleaseWish): Promise<readonly Reservation[]>
-  /** What this member must hear once, such as a task that was moved away from it. */
-  notices(): Promise<readonly string[]>
+  /** Notes that the agent called, and answers what it must hear once, such as a task that was moved away from it. */
+  noteCall(): Promise<readonly string[]>
 }
 
 /** Who speaks, as far as it says so. What is left out is what the host's credentials say. */

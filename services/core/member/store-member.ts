@@ -189,7 +189,7 @@ export class StoreMember implements Member {
     return await this.#store.releaseFiles(this.#session, { globs, repository: names })
   }
 
-  async notices(): Promise<string[]> {
+  async noteCall(): Promise<string[]> {
     return []
   }
 
