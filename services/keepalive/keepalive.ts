@@ -13,6 +13,7 @@ import { Inbox } from '#spool/inbox.ts'
 import { InboxLeases } from '#spool/inbox-leases.ts'
 import { Outbox } from '#spool/outbox.ts'
 import { publishPlace } from '#spool/place.ts'
+import { keepReservationList, keptReservationList } from '#spool/reservation-list.ts'
 import { openRemoteStore } from '#store/remote/remote.ts'
 import { answerOverHttp } from './answer-over-http.ts'
 import { type Config, readConfig } from './config.ts'
@@ -86,6 +87,10 @@ function partsOf(
     leases: new InboxLeases(state, { inbox, leaseMs: messageLeaseMs, wall: () => clock.wall(), onFault }),
     outbox,
     held: heldByHand(state, leaseMs, life),
+    reservations: {
+      kept: () => keptReservationList(state),
+      keep: (list) => keepReservationList(state, list),
+    },
     credentials: {
       read: () => readCredentials(state),
       noteRenewal: (session, expiresAt) => noteRenewal(state, session, expiresAt),

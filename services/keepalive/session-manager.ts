@@ -15,6 +15,7 @@ import { InboxScan } from './inbox-scan.ts'
 import { type KeepaliveMetrics, keepaliveMetrics } from './keepalive-metrics.ts'
 import { LeaseReporter, type LeaseReporterParts } from './lease-reporter.ts'
 import { OutboxScan } from './outbox-scan.ts'
+import { type ReservationLists, ReservationRefresh } from './reservation-refresh.ts'
 import { type ClientsOfSessions, Session, type SessionCounters } from './session.ts'
 import { lockoutTopic, refusalTopics, SharedBridgeConnection } from './shared-bridge-connection.ts'
 import type { CredentialsPort, InboxPort, OutboxPort } from './spool-interfaces.ts'
@@ -44,6 +45,8 @@ export interface SessionManagerParts {
   readonly credentials: CredentialsPort
   /** The tasks that agents hold by hand. Left out: none are. */
   readonly held?: HeldByHand
+  /** Who has which files, for the hooks of git. Left out: nobody keeps that. */
+  readonly reservations?: ReservationLists
   /** The id of this run of the program; no other run has it. */
   readonly incarnation: string
   /** Where it runs (`spool/place.ts`). Left out: the bridge does not tell it from a copy of this host. */
@@ -92,6 +95,7 @@ export class SessionManager implements AsyncDisposable {
   /** Sessions and connections that were closed and still finish a request. */
   readonly #closing = new Set<Promise<void>>()
   readonly #leases: LeaseReporter | null
+  readonly #reservations: ReservationRefresh | null
 
   constructor(config: SessionManagerConfig, parts: SessionManagerParts) {
     this.#config = config
@@ -120,6 +124,7 @@ export class SessionManager implements AsyncDisposable {
       outbox: this.#loop('outbox', this.#ending.signal, () => this.#lookIntoOutbox()),
       credentials: this.#loop('credentials', this.#receiving.signal, () => this.#lookIntoCredentials()),
     }
+    this.#reservations = parts.reservations === undefined ? null : this.#refresh(parts.reservations)
     this.#held = parts.held === undefined ? null : this.#renewHeld(parts.held)
     parts.clients?.onUrgent(() => this.#beatNow())
   }
@@ -152,7 +157,8 @@ export class SessionManager implements AsyncDisposable {
     this.#ending.abort()
     this.#watches.dispose()
     for (const session of [...this.#sessions.keys()]) this.#leave(session)
-    await Promise.all([this.#held?.done, this.#leases?.done, ...Object.values(this.#loops).map(({ done }) => done)])
+    const others = [this.#held?.done, this.#leases?.done, this.#reservations?.done]
+    await Promise.all([...others, ...Object.values(this.#loops).map(({ done }) => done)])
     await Promise.all(this.#closing)
   }
 
@@ -201,6 +207,21 @@ export class SessionManager implements AsyncDisposable {
       onGivenUp: (session, ids) => this.#sessions.get(session)?.onGivenUp(ids),
       onTrouble: (error) => this.#troubles.threw('message leases', error),
       onWell: () => this.#troubles.over('message leases'),
+    })
+  }
+
+  /** What goes wrong holds up nothing else, and the age of the list is told to whoever commits by it. */
+  #refresh(lists: ReservationLists): ReservationRefresh {
+    const { clock, chance, log } = this.#parts
+    return new ReservationRefresh({
+      clock,
+      chance,
+      lists,
+      signal: this.#receiving.signal,
+      sessionsHere: () => this.sessionsHere,
+      storeOf: (session) => this.#storeOf(session),
+      onTrouble: (error) => log.debug('reservations not refreshed', { why: (error as Error).message }),
+      onWell: () => undefined,
     })
   }
 

@@ -195,6 +195,16 @@ test('two clones on two hosts: a commit that touches what the other has is refus
   assert.equal((await other.commit()).code, 0)
 })
 
+test('where the hooks of git are installed, the list of reservations is there before the first commit', async () => {
+  const one = await Agent.join()
+  await one.reserve('src/c.ts')
+  const other = await Agent.join()
+  assert.deepEqual(
+    (await keptReservationList(other.state))?.reservations.map(({ glob }) => glob),
+    ['src/c.ts'],
+  )
+})
+
 test('tools read paths as commands do: from the folder of the client, by what is there, in every clone', async () => {
   const [one, other] = [await Agent.join(), await Agent.join()]
   mkdirSync(join(one.folder, 'src/[id]'))

@@ -4,9 +4,11 @@ import { Exit, failureOf, formatFailure, UsageError } from '#console/failure.ts'
 import { commandEnv } from '#console/state-folder.ts'
 import { Checkout } from '#git/checkout.ts'
 import { programCommand } from '#runtime/argv-of-program.ts'
+import { keepList } from '../reservations/keep-list.ts'
 import { GIT_HOOKS, type ScriptParts } from './hook-script.ts'
 import { type HookChange, installGitHooks, uninstallGitHooks } from './install.ts'
-import { checkBeforeCommit, lookAfterCommit } from './run-hook.ts'
+import { withFleet } from './known-reservations.ts'
+import { checkBeforeCommit, commitWait, lookAfterCommit } from './run-hook.ts'
 
 export interface GitHooksOptions {
   readonly repo?: string
@@ -19,6 +21,8 @@ export const gitHooks = { install, uninstall }
 async function install(context: CommandContext, options: GitHooksOptions): Promise<void> {
   const checkout = await checkoutOf(context, options)
   tell(context, options, await installGitHooks(checkout, scriptParts(context)))
+  // A list that is there is kept fresh by keepalive; where the fleet is away, the first commit asks.
+  await withFleet(context, commitWait(context), (reached) => keepList(context, reached))
 }
 
 async function uninstall(context: CommandContext, options: GitHooksOptions): Promise<void> {

@@ -79,7 +79,7 @@ export async function lookAfterCommit(context: CommandContext): Promise<void> {
   if (taken.length > 0) await tellUnchecked(context, made, repository, taken)
 }
 
-function commitWait(context: CommandContext): number {
+export function commitWait(context: CommandContext): number {
   return readSettings(commandEnv(context), ['S2_COMMIT_WAIT']).S2_COMMIT_WAIT
 }
 
