@@ -46,6 +46,8 @@ export class DatabaseSource implements MailSource {
   readonly #parts: DatabaseSourceParts
   /** Who is woken for which session of a live conversation; null: nobody. */
   #targets = new Map<SessionId, WakeTarget | null>()
+  /** What the agents of all live conversations are called. */
+  #names = new Map<SessionId, string>()
   /** The newest message of each session that was looked at. */
   readonly #looked = new Map<SessionId, number>()
   #lookedAtAll = Number.NEGATIVE_INFINITY
@@ -118,6 +120,10 @@ export class DatabaseSource implements MailSource {
 
   targetOf(session: SessionId): WakeTarget | null {
     return this.#targets.get(session) ?? null
+  }
+
+  nameOf(session: SessionId): string | null {
+    return this.#names.get(session) ?? null
   }
 
   /** The stream begins with what comes from now on: the next round looks up all that waits. */
@@ -211,14 +217,11 @@ export class DatabaseSource implements MailSource {
 
   async #readNames(): Promise<void> {
     const conversations = await this.#parts.store.conversations()
-    this.#targets = new Map(
-      conversations.flatMap(({ id, agents }) =>
-        (['a', 'b'] as const).map((side) => {
-          const session = sessionId(id, side)
-          return [session, this.#targetOf(session, agents[side])]
-        }),
-      ),
+    const ends = conversations.flatMap(({ id, agents }) =>
+      (['a', 'b'] as const).map((side) => [sessionId(id, side), agents[side]] as const),
     )
+    this.#names = new Map(ends)
+    this.#targets = new Map(ends.map(([session, agent]) => [session, this.#targetOf(session, agent)]))
   }
 
   #targetOf(session: SessionId, agent: string): WakeTarget | null {

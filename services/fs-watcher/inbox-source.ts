@@ -1,5 +1,5 @@
 import type { StoredMessage } from '#fleet/message.ts'
-import type { SessionId } from '#fleet/session-id.ts'
+import { type SessionId, sideOf } from '#fleet/session-id.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { type Means, watchFolder } from '#runtime/folder-watch.ts'
 import type { Log } from '#runtime/log.ts'
@@ -90,6 +90,13 @@ export class InboxSource implements MailSource {
 
   covers(target: WakeTarget, session: SessionId): boolean {
     return this.targetOf(session) === target
+  }
+
+  /** On the host of a worker the other end is its orchestrator, which it writes to by that word. */
+  nameOf(session: SessionId): string | null {
+    const known = this.#agents.get(session) ?? session
+    if (known !== session) return known
+    return sideOf(session) === 'a' ? 'orchestrator' : null
   }
 
   async #look(isForced: boolean): Promise<void> {

@@ -2,6 +2,7 @@ import { hash } from 'node:crypto'
 import { textHead } from '#fleet/cut-text.ts'
 import type { StoredMessage, WaitingMessage } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session-id.ts'
+import { readTaskMessage } from '#fleet/task-messages.ts'
 
 /** An unread message, as far as waking its reader goes. */
 export interface UnreadMail {
@@ -18,6 +19,10 @@ export interface MailPreview extends Pick<UnreadMail, 'id' | 'from' | 'to' | 'se
   readonly action: string | null
   /** How its text begins. */
   readonly preview: string
+  /** The agent that wrote it, where that is not the one at the other end of the conversation; else left out. */
+  readonly sender?: string
+  /** The task that it assigns; left out where it assigns none. */
+  readonly assigns?: string
 }
 
 /** Characters of the text that a wake shows: the agent reads the whole text from its bridge or inbox. */
@@ -29,9 +34,20 @@ export function unreadMailOf({ id, from, sentAt }: Omit<WaitingMessage, 'deliver
 }
 
 /** The beginning of the text is copied: a slice would hold all of the text in memory. */
-export function previewOf({ id, from, to, action, sentAt, text }: Omit<StoredMessage, 'delivery'>): MailPreview {
+export function previewOf(message: Omit<StoredMessage, 'delivery'>): MailPreview {
+  const { id, from, to, action, sentAt, text, sender } = message
   const preview = Buffer.from(textHead(text, PREVIEW_MAX)).toString()
-  return { id, from, to, action, sentAt, preview }
+  const said = readTaskMessage(text)
+  return {
+    id,
+    from,
+    to,
+    action,
+    sentAt,
+    preview,
+    ...(sender === undefined ? {} : { sender }),
+    ...(said?.type === 'task_assignment' ? { assigns: said.task } : {}),
+  }
 }
 
 /** A message that was read before its text was looked up. */
@@ -51,6 +67,8 @@ export interface MailSource {
   unread(target: WakeTarget): Promise<readonly UnreadMail[]>
   /** These as a wake shows them, in their order; one that was read meanwhile has no text any more. */
   previews(mail: readonly UnreadMail[]): Promise<readonly MailPreview[]>
+  /** What people call the agent of a session; null where nobody knows. */
+  nameOf(session: SessionId): string | null
   /** Whether `unread` of this target speaks for a session too; it does for sessions that have ended. */
   covers(target: WakeTarget, session: SessionId): boolean
   /** Whom the mail of a session is for; null: nobody that is woken here. */

@@ -5,7 +5,7 @@ import { type Climb, climb } from '#agents/wake/climb.ts'
 import type { WakeMemory } from '#agents/wake/wake-memory.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import { type ClientView, whatClientIsAt } from '#fleet/wake-ladder.ts'
-import { wakeText } from '#fleet/wake-text.ts'
+import { type WakeFacts, wakeText } from '#fleet/wake-text.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import { Loop } from '#runtime/loop.ts'
@@ -18,7 +18,7 @@ import type { Wake, WakeCall } from './waker.ts'
 export interface LadderParts {
   readonly clock: Clock
   readonly log: Pick<Log, 'info' | 'warn'>
-  readonly source: Pick<MailSource, 'unread' | 'covers' | 'targetOf'>
+  readonly source: Pick<MailSource, 'unread' | 'covers' | 'targetOf' | 'nameOf'>
   readonly memory: WakeMemory
   readonly sessions: () => Promise<readonly ClientSession[]>
   /** Whether a target is all that this host has, so that a client which names no session is meant. */
@@ -62,7 +62,7 @@ export function wakeByLadder(parts: LadderParts): Wake {
         sent: () => memory.sent(target),
         look: async () => ({ session: await choose(target, parts), isTaken: await isTaken() }),
         newId: () => randomBytes(6).toString('hex'),
-        text: (id) => wakeText(id, { from: sendersOf(call), messages: call.mail.length, task: null }),
+        text: (id) => wakeText(id, factsOf(call, source)),
         onSend: async () => {
           waits.over(target)
           await memory.noteSent(target, clock.wall())
@@ -141,8 +141,15 @@ function triedText({ tries, session }: Climb): string {
   return [...last].map(([rung, outcome]) => `${rung} (${outcome})`).join(', ')
 }
 
-function sendersOf({ mail }: WakeCall): string[] {
-  return mail.map(({ from }) => from)
+function factsOf({ mail, messages, earlier }: WakeCall, source: Pick<MailSource, 'nameOf'>): WakeFacts {
+  const previews = [...messages, ...earlier]
+  const senders = new Map(previews.map(({ to, id, sender }) => [`${to} ${id}`, sender]))
+  return {
+    from: mail.map(({ to, id, from }) => senders.get(`${to} ${id}`) ?? source.nameOf(from) ?? from),
+    messages: mail.length,
+    assigned: previews.flatMap(({ assigns }) => assigns ?? []),
+    task: null,
+  }
 }
 
 async function choose(target: WakeTarget, { sessions, source, isSole }: LadderParts): Promise<ClientSession | null> {

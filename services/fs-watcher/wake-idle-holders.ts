@@ -86,7 +86,7 @@ async function wakeHolder({ session, held }: IdleHolder, parts: HolderParts, sig
       sent: () => memory.sent(target),
       look,
       newId: () => randomBytes(6).toString('hex'),
-      text: (id) => wakeText(id, { from: [], messages, task: held.task }),
+      text: (id) => wakeText(id, { from: [], messages, assigned: [], task: held.task }),
       onSend: async () => {
         waits.over(target)
         await memory.noteSent(target, clock.wall())

@@ -59,7 +59,7 @@ test('an idle client is woken by its socket, and the wake counts once it was rea
   await put(inbox, 1)
   await put(inbox, 2)
   const first = await text(1)
-  assert.match(first, /^S2 wake [0-9a-f]{12}: \d unread messages? from conv_00000000000000aa\/a\. /)
+  assert.match(first, /^S2 wake [0-9a-f]{12}: \d unread messages? from orchestrator\. /)
   assert.ok(!first.includes('text 1'), 'no message is in it')
   assert.equal(watcher.eventsOf('agent woken').length, 0)
   await say({ wakesRead: wakesIn(first) })

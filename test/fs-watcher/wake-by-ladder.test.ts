@@ -11,7 +11,7 @@ import { wakesIn } from '#fleet/wake-text.ts'
 import { recordingLog } from '#runtime/log.ts'
 import { processStart } from '#runtime/process-stat.ts'
 import type { HeldTask } from '#spool/held-tasks.ts'
-import type { UnreadMail } from '../../services/fs-watcher/mail-source.ts'
+import { previewOf, type UnreadMail } from '../../services/fs-watcher/mail-source.ts'
 import { lookAfterUnwoken, untilDue, wakeByLadder } from '../../services/fs-watcher/wake-by-ladder.ts'
 import { type HolderParts, idleHolders, wakeIdleHolders } from '../../services/fs-watcher/wake-idle-holders.ts'
 import { WakeWaits } from '../../services/fs-watcher/wake-waits.ts'
@@ -57,7 +57,12 @@ async function scene(name: string, behaviour: 'reads' | 'is ignored' | 'is refus
     clock,
     log,
     waits: new WakeWaits({ log, health: { warning } }),
-    source: { unread: async () => at.unread, covers: (_target, session) => session === SESSION, targetOf: () => 'w-1' },
+    source: {
+      unread: async () => at.unread,
+      covers: (_target, session) => session === SESSION,
+      targetOf: () => 'w-1',
+      nameOf: (session) => (session.endsWith('/a') ? 'lead' : null),
+    },
     memory: await WakeMemory.open(join(folder, name)),
     sessions: async () => at.sessions,
     isSole: () => false,
@@ -149,6 +154,23 @@ test('a wake waits until the client of its target comes to rest', async () => {
   assert.equal(isDue, false)
   say('idle')
   await passes('it is due', () => isDue)
+})
+
+test('a wake names who wrote, and the tasks that the mail assigns', async () => {
+  const { parts, abort, passes, texts } = await scene('facts', 'reads')
+  const from = (id: number, fields: Partial<UnreadMail> = {}): UnreadMail => ({ ...mail, id, ...fields })
+  const all = [from(1), from(2), from(3, { from: 'conv_00000000000000bb/b' })]
+  const text = JSON.stringify({ type: 'task_assignment', task_id: 't-7', description: 'x'.repeat(500) })
+  const stored = { text, action: 'task_assignment', files: [] as string[] }
+  const messages = [previewOf({ ...mail, ...stored })]
+  const earlier = [previewOf({ ...mail, id: 2, text: 'hi', action: null, files: [], sender: 'w-2' })]
+  void wakeByLadder(parts)({ ...call, mail: all, messages, earlier }, abort.signal).catch(() => undefined)
+  await passes('it is woken', () => texts.length === 1)
+  assert.match(
+    texts[0] ?? '',
+    /: 3 unread messages from lead, w-2, conv_00000000000000bb\/b\. Assigned by them: t-7\. The/,
+  )
+  abort.abort()
 })
 
 test('what a wake waits for stands in the health until it is over, and is told once in the log', async () => {

@@ -20,7 +20,9 @@ export interface WakeFacts {
   readonly from: readonly string[]
   /** Unread messages. */
   readonly messages: number
-  /** The task that waits for this agent or is held by it; null where there is none. */
+  /** The tasks that these messages assign to the agent. */
+  readonly assigned: readonly string[]
+  /** The task that is held by this agent; null where there is none. */
   readonly task: string | null
 }
 
@@ -30,15 +32,21 @@ const NAMES_MAX = 5
 const NOT_IN_NAMES = /[^\w./@-]+/g
 
 /** The whole text of a wake: one line, without anything that steers a terminal. */
-export function wakeText(id: string, { from, messages, task }: WakeFacts): string {
-  const names = [...new Set(from.map(named))].filter((each) => each !== '')
-  const shown = names.slice(0, NAMES_MAX).join(', ') + (names.length > NAMES_MAX ? ' and others' : '')
+export function wakeText(id: string, { from, messages, assigned, task }: WakeFacts): string {
+  const shown = shownNames(from)
+  const tasks = shownNames(assigned)
   const mail = `${messages} unread ${messages === 1 ? 'message' : 'messages'}${shown === '' ? '' : ` from ${shown}`}`
   return [
     `${wakeHead(id)}: ${messages === 0 ? 'no unread message' : mail}.`,
+    ...(tasks === '' ? [] : [`Assigned by them: ${tasks}.`]),
     ...(task === null ? [] : [`Task ${named(task)} is open.`]),
-    'The MCP tool check_messages or the command "s2 check" reads messages; "s2 task take" takes a task.',
+    'The MCP tool check_messages or the command "s2 check" reads messages; take_task or "s2 task take" begins a task.',
   ].join(' ')
+}
+
+function shownNames(all: readonly string[]): string {
+  const names = [...new Set(all.map(named))].filter((each) => each !== '')
+  return names.slice(0, NAMES_MAX).join(', ') + (names.length > NAMES_MAX ? ' and others' : '')
 }
 
 function named(name: string): string {

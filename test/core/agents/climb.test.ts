@@ -48,7 +48,7 @@ function scene(rungs: Partial<Record<Rung, Behaviour>>, worked: Rung | null = nu
         made += 1
         return String(made).padStart(12, '0')
       },
-      text: (id) => wakeText(id, { from: ['conv_aa/a'], messages: 1, task: null }),
+      text: (id) => wakeText(id, { from: ['conv_aa/a'], messages: 1, assigned: [], task: null }),
       onSend: async () => undefined,
       onWait: (what) => void waits.push(what),
     },
@@ -207,11 +207,13 @@ test('a text of a wake holds names and figures, whatever names are made of', () 
   const text = wakeText('0123456789ab', {
     from: ['conv_a/a', 'x\u001b[31m; rm -rf "$HOME"\n--settings'],
     messages: 2,
+    assigned: ['t-1', 't-1', '$(t)-2'],
     task: 'a b`c`',
   })
   assert.equal(
     text,
-    'S2 wake 0123456789ab: 2 unread messages from conv_a/a, x31mrm-rfHOME--settings. Task abc is open. ' +
-      'The MCP tool check_messages or the command "s2 check" reads messages; "s2 task take" takes a task.',
+    'S2 wake 0123456789ab: 2 unread messages from conv_a/a, x31mrm-rfHOME--settings. Assigned by them: t-1, t-2. ' +
+      'Task abc is open. The MCP tool check_messages or the command "s2 check" reads messages; ' +
+      'take_task or "s2 task take" begins a task.',
   )
 })
