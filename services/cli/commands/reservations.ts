@@ -1,10 +1,11 @@
 import type { Command } from 'commander'
 import type { CommandContext } from '#console/context.ts'
+import { stateFolder } from '#console/state-folder.ts'
 import { reachFleet } from '#console/store-access.ts'
 import { table } from '#console/table.ts'
 import { ago } from '#console/terminal-text.ts'
 import { cleanRepository, isSameRepository, type Reservation } from '#fleet/reservation.ts'
-import { keepList } from '../reservations/keep-list.ts'
+import { keepList } from '#member/keep-list.ts'
 
 const EXAMPLES = `
 Examples:
@@ -27,7 +28,7 @@ export function define(command: Command, context: CommandContext): void {
 
 async function list(context: CommandContext, { repo, json }: ListOptions): Promise<void> {
   await using reached = await reachFleet(context)
-  const all = await keepList(context, reached)
+  const all = await keepList(reached.store, { state: stateFolder(context), clock: context.clock })
   const names = repo === undefined ? null : cleanRepository([repo])
   const found = all.filter(({ repository }) => names === null || isSameRepository(names, repository))
   if (json === true) return context.print(`${JSON.stringify(found, null, 2)}\n`)

@@ -1,10 +1,10 @@
 import { resolve } from 'node:path'
 import type { CommandContext } from '#console/context.ts'
 import { Exit, failureOf, formatFailure, UsageError } from '#console/failure.ts'
-import { commandEnv } from '#console/state-folder.ts'
+import { commandEnv, stateFolder } from '#console/state-folder.ts'
 import { Checkout } from '#git/checkout.ts'
+import { keepList } from '#member/keep-list.ts'
 import { programCommand } from '#runtime/argv-of-program.ts'
-import { keepList } from '../reservations/keep-list.ts'
 import { GIT_HOOKS, type ScriptParts } from './hook-script.ts'
 import { type HookChange, installGitHooks, uninstallGitHooks } from './install.ts'
 import { withFleet } from './known-reservations.ts'
@@ -22,7 +22,8 @@ async function install(context: CommandContext, options: GitHooksOptions): Promi
   const checkout = await checkoutOf(context, options)
   tell(context, options, await installGitHooks(checkout, scriptParts(context)))
   // A list that is there is kept fresh by keepalive; where the fleet is away, the first commit asks.
-  await withFleet(context, commitWait(context), (reached) => keepList(context, reached))
+  const host = { state: stateFolder(context), clock: context.clock }
+  await withFleet(context, commitWait(context), ({ store }) => keepList(store, host))
 }
 
 async function uninstall(context: CommandContext, options: GitHooksOptions): Promise<void> {

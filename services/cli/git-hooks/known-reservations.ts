@@ -3,10 +3,10 @@ import { stateFolder } from '#console/state-folder.ts'
 import { type ReachedFleet, reachFleet } from '#console/store-access.ts'
 import type { Credential } from '#fleet/credential.ts'
 import type { Reservation } from '#fleet/reservation.ts'
+import { keepList } from '#member/keep-list.ts'
 import { LATE, waitAtMost } from '#runtime/bounded-wait.ts'
 import { readCredentials } from '#spool/credentials.ts'
 import { keptReservationList } from '#spool/reservation-list.ts'
-import { keepList } from '../reservations/keep-list.ts'
 import { selfOf } from '../reservations/own-session.ts'
 
 /** What is known of who has which files. */
@@ -52,7 +52,7 @@ export async function withFleet<T extends object>(
 }
 
 async function askFleet(context: CommandContext, reached: ReachedFleet): Promise<Pick<Known, 'reservations' | 'own'>> {
-  const reservations = await keepList(context, reached)
+  const reservations = await keepList(reached.store, { state: stateFolder(context), clock: context.clock })
   const own = agentsOf(reached.credentials, context)
   if (own.size > 0) return { reservations, own }
   const self = await selfOf(reached, context).catch(() => null) // a fleet without conversations has no agents

@@ -12,13 +12,13 @@ import { isKeepaliveThere } from '#runtime/program-presence.ts'
 import { HeldTasks } from '#spool/held-tasks.ts'
 import type { MessageTaker } from '#spool/message-taker.ts'
 import { type NewOutboxItem, Outbox } from '#spool/outbox.ts'
-import { keepReservationList } from '#spool/reservation-list.ts'
 import type { Store } from '#store/store.ts'
 import type { CallingClient } from './caller.ts'
 import { HostMail } from './host-mail.ts'
 import { putAndWait, whyNotCarried } from './host-outbox.ts'
 import { HostSessions } from './host-sessions.ts'
 import { HostTasks } from './host-tasks.ts'
+import { keepList } from './keep-list.ts'
 import type {
   CheckedMail,
   CheckedMessage,
@@ -176,9 +176,7 @@ export class HostMember implements Member {
 
   /** What was changed is changed; hooks of git ask for themselves where the list could not be had. */
   async #keepList(store: Store): Promise<void> {
-    const reservations = await store.reservations().catch(() => null)
-    const { state, clock } = this.#parts
-    if (reservations !== null) await keepReservationList(state, { at: clock.wall(), reservations })
+    await keepList(store, this.#parts).catch(() => undefined)
   }
 
   async tasks(as: Speaker, { open, limit }: { readonly open: boolean; readonly limit: number }): Promise<Task[]> {
