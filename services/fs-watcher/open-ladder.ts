@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { readClientSessions } from '#agents/client-sessions-folder.ts'
 import type { WakeAdapter } from '#agents/wake/adapter.ts'
 import { wakeAdapters } from '#agents/wake/client-adapters.ts'
-import { WakeMemory } from '#agents/wake/wake-memory.ts'
+import { trialsFile, WakeMemory } from '#agents/wake/wake-memory.ts'
 import type { Life } from '#runtime/run.ts'
 import { HeldTasks } from '#spool/held-tasks.ts'
 import { Outbox } from '#spool/outbox.ts'
@@ -31,6 +31,7 @@ export async function openLadder(
     log,
     source,
     memory: await WakeMemory.open(join(state, 'watcher', `${config.source}-wakes.json`)),
+    trials: async () => await WakeMemory.open(trialsFile(state)),
     sessions: async () => await readClientSessions(state),
     isSole: (target) => target === ALL_ENDS_A,
     adapters: adaptersFor,

@@ -2,9 +2,9 @@ import { randomBytes } from 'node:crypto'
 import type { ClientSession } from '#agents/client-session.ts'
 import type { WakeAdapter } from '#agents/wake/adapter.ts'
 import { type Climb, climb } from '#agents/wake/climb.ts'
-import type { WakeMemory } from '#agents/wake/wake-memory.ts'
+import { trialName, type WakeMemory } from '#agents/wake/wake-memory.ts'
 import type { SessionId } from '#fleet/session-id.ts'
-import { type ClientView, whatClientIsAt } from '#fleet/wake-ladder.ts'
+import { type ClientView, type Rung, whatClientIsAt } from '#fleet/wake-ladder.ts'
 import { type WakeFacts, wakeText } from '#fleet/wake-text.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
@@ -20,6 +20,8 @@ export interface LadderParts {
   readonly log: Pick<Log, 'info' | 'warn'>
   readonly source: Pick<MailSource, 'unread' | 'covers' | 'targetOf' | 'nameOf'>
   readonly memory: WakeMemory
+  /** What a person has tried on this host. */
+  readonly trials: () => Promise<Pick<WakeMemory, 'worked'>>
   readonly sessions: () => Promise<readonly ClientSession[]>
   /** Whether a target is all that this host has, so that a client which names no session is meant. */
   readonly isSole: (target: WakeTarget) => boolean
@@ -54,11 +56,12 @@ export function wakeByLadder(parts: LadderParts): Wake {
       const unread = new Set((await source.unread(target)).map(({ to, id }) => `${to} ${id}`))
       return fresh.every(({ to, id }) => !unread.has(`${to} ${id}`))
     }
+    const trials = await parts.trials()
     const end = await climb(
       {
         clock,
         adapters: parts.adapters(call),
-        worked: (session) => memory.worked(target, session)?.rung ?? null,
+        worked: (session) => firstRung(target, session, memory, trials),
         sent: () => memory.sent(target),
         look: async () => ({ session: await choose(target, parts), isTaken: await isTaken() }),
         newId: () => randomBytes(6).toString('hex'),
@@ -73,6 +76,18 @@ export function wakeByLadder(parts: LadderParts): Wake {
     ).finally(() => waits.over(target))
     await conclude(call, end, parts)
   }
+}
+
+/** The rung that worked last, whether for a wake or for a person who tried. */
+export function firstRung(
+  target: WakeTarget,
+  session: ClientSession | null,
+  memory: Pick<WakeMemory, 'worked'>,
+  trials: Pick<WakeMemory, 'worked'>,
+): Rung | null {
+  const woken = memory.worked(target, session)
+  const tried = session === null ? null : trials.worked(trialName(session), session)
+  return (tried !== null && tried.at > (woken?.at ?? 0) ? tried : woken)?.rung ?? null
 }
 
 /** How often it is looked whether an agent that was not woken has read its mail after all. */

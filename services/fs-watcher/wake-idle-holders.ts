@@ -5,7 +5,7 @@ import { wakeText } from '#fleet/wake-text.ts'
 import { Loop } from '#runtime/loop.ts'
 import type { HeldTask, HeldTasks } from '#spool/held-tasks.ts'
 import { hasClientEnded } from './choose-session.ts'
-import { type LadderParts, noteWorked } from './wake-by-ladder.ts'
+import { firstRung, type LadderParts, noteWorked } from './wake-by-ladder.ts'
 
 export interface HolderParts extends LadderParts {
   readonly held: Pick<HeldTasks, 'list'>
@@ -77,12 +77,13 @@ async function wakeHolder({ session, held }: IdleHolder, parts: HolderParts, sig
     )
     return { session: now ?? null, isTaken: now === undefined || !isOpen }
   }
+  const trials = await parts.trials()
   const messages = (await source.unread(target)).length
   const end = await climb(
     {
       clock,
       adapters: parts.adapters(null),
-      worked: (known) => memory.worked(target, known)?.rung ?? null,
+      worked: (known) => firstRung(target, known, memory, trials),
       sent: () => memory.sent(target),
       look,
       newId: () => randomBytes(6).toString('hex'),

@@ -7,7 +7,9 @@ import { join } from 'node:path'
 import { after, type TestContext, test } from 'node:test'
 import type { ClientSession } from '#agents/client-session.ts'
 import { publishClientSession } from '#agents/client-sessions-folder.ts'
+import { trialName, trialsFile, WakeMemory } from '#agents/wake/wake-memory.ts'
 import { wakesIn } from '#fleet/wake-text.ts'
+import { firstRung } from '../../services/fs-watcher/wake-by-ladder.ts'
 import { sampleSession } from '../core/agents/sample-session.ts'
 import { standInClient } from '../core/agents/stand-in-client.ts'
 import { run } from './run-command.ts'
@@ -52,6 +54,20 @@ test('each way is tried once a person has said so, and says what was proven or w
   assert.match(texts[0] ?? '', /S2 wake [0-9a-f]{12}: a person tries/)
   assert.match(out, /claude 2\.1\.332 +853e3a81 +inbox_socket +read +\d\.\d\d/)
   assert.match(out, /tmux +not possible +- +the session runs in no pane/)
+})
+
+test('the first way that was read is kept for the watcher, by the client and its version', async (t) => {
+  const { env } = await scene('kept', t)
+  const { code, out } = await run(['wake-test', '--yes', '--json'], { env })
+  assert.equal(code, 0, out)
+  const trials = await WakeMemory.open(trialsFile(env.S2_STATE))
+  const session = sampleSession()
+  assert.equal(trials.worked(trialName(session), session)?.rung, 'inbox_socket')
+  assert.equal(trials.worked(trialName(session), { ...session, version: '9.9.9' }), null)
+  const none = { worked: () => null }
+  assert.equal(firstRung('w-1', session, none, trials), 'inbox_socket')
+  const later = { worked: () => ({ rung: 'tmux', readMs: 1, at: Date.now() + 60_000 }) as const }
+  assert.equal(firstRung('w-1', session, later, trials), 'tmux', 'what was read later counts')
 })
 
 test('without a yes nothing is sent', async (t) => {

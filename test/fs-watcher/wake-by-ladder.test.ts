@@ -64,6 +64,7 @@ async function scene(name: string, behaviour: 'reads' | 'is ignored' | 'is refus
       nameOf: (session) => (session.endsWith('/a') ? 'lead' : null),
     },
     memory: await WakeMemory.open(join(folder, name)),
+    trials: async () => ({ worked: () => null }),
     sessions: async () => at.sessions,
     isSole: () => false,
     adapters: () => [adapter],

@@ -4,6 +4,7 @@ import { CLIENTS, type Client, type ClientSession } from '#agents/client-session
 import { readClientSessions } from '#agents/client-sessions-folder.ts'
 import type { WakeAdapter } from '#agents/wake/adapter.ts'
 import { wakeAdapters } from '#agents/wake/client-adapters.ts'
+import { trialName, trialsFile, WakeMemory } from '#agents/wake/wake-memory.ts'
 import { type TrialParts, tryWake, type WakeTrial } from '#agents/wake/wake-trial.ts'
 import type { CommandContext } from '#console/context.ts'
 import { EXIT, Exit, UsageError } from '#console/failure.ts'
@@ -19,7 +20,7 @@ Examples:
   s2 wake-test --only inbox_socket,rewake --yes --json
 
 Each way that can be tried sends the session one short text, which costs a turn of its model, and is asked for first. A way is proven
-when the client says, by its hooks, that the text arrived. Exit code 0: every session was reached in some way.`
+when the client says, by its hooks, that the text arrived; the watcher begins with the first that was. Exit code 0: every session was reached in some way.`
 
 interface Options {
   readonly agent?: Client
@@ -79,8 +80,27 @@ async function tryAll(options: Options, rungs: readonly Rung[], context: Command
       const trial = await tryWake(session, adapter, parts, over.signal)
       rows.push({ client: session.client, version: session.version, session: session.id, ...trial })
     }
+    await keepFirstRead(state, session, rows, context)
   }
   return rows
+}
+
+/** The watcher begins the next time with the strongest way that was read. */
+async function keepFirstRead(
+  state: string,
+  session: ClientSession,
+  rows: readonly Row[],
+  context: CommandContext,
+): Promise<void> {
+  const read = rows.find((row) => row.session === session.id && row.client === session.client && row.readMs !== null)
+  if (read === undefined) return
+  const worked = { rung: read.rung, readMs: Math.round(read.readMs ?? 0), at: context.clock.wall() }
+  try {
+    const trials = await WakeMemory.open(trialsFile(state))
+    await trials.noteWorked(trialName(session), session, worked)
+  } catch (error) {
+    context.tell(`s2: the watcher is not told which way was read: ${(error as Error).message}\n`)
+  }
 }
 
 function isWanted({ agent }: Options) {

@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import { isSessionId, type SessionId } from '#fleet/session-id.ts'
 import { HOUR_MS, RUNGS, type Rung } from '#fleet/wake-ladder.ts'
 import { publish } from '#spool/atomic-files.ts'
@@ -15,6 +16,16 @@ export interface WorkedRung {
   readonly readMs: number
   /** Milliseconds since 1970. */
   readonly at: number
+}
+
+/** Where `s2 wake-test` keeps which rung a session was seen to read: the watcher's own file is written by the watcher alone. */
+export function trialsFile(state: string): string {
+  return join(state, 'watcher', 'wake-test.json')
+}
+
+/** The name that trials of a client's session are kept under. */
+export function trialName({ session }: Pick<ClientSession, 'session'>): string {
+  return session ?? 'any'
 }
 
 interface Kept {
