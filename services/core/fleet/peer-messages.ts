@@ -2,7 +2,7 @@ import type { Conversation } from './conversation.ts'
 import { S2Error } from './errors.ts'
 import type { MessageDraft } from './message.ts'
 import { conversationOf, isObserver, ORCHESTRATOR, partnerOf, type SessionId, sessionId, sideOf } from './session-id.ts'
-import { readTaskMessage } from './task-messages.ts'
+import { isTaskAction, mayBeTaskMessage } from './task-messages.ts'
 import type { AgentVerdict, Verdict } from './verdict.ts'
 
 /**
@@ -123,7 +123,7 @@ function withVerdicts(
  */
 export function checkPost(draft: MessageDraft, recipients: readonly Recipient[]): void {
   const isOfPeer = recipients.some(({ writer }) => writer !== null && writer.agent !== null)
-  if (!isOfPeer || readTaskMessage(draft.text) === null) return
+  if (!isOfPeer || !(mayBeTaskMessage(draft.text) || isTaskAction(draft.action))) return
   throw new S2Error('forbidden', 'a message about a task goes between an orchestrator and its worker only', {
     next: 'say it in plain words, or ask the orchestrator to give the task',
   })

@@ -222,7 +222,27 @@ export function unknownWordOf(text: string): string | null {
   return textHead(redact(word), UNKNOWN_WORD_MAX)
 }
 
+/** Whether the action of a message is one by which S2 and agents of the Python bridge speak of tasks. */
+export function isTaskAction(action: string | null | undefined): boolean {
+  return KNOWN_TYPES.has(action?.trim().toLowerCase() ?? '')
+}
+
 const KNOWN_TYPES: ReadonlySet<string> = new Set(['task_assignment', 'task_revoked', 'task_moved', 'status_update'])
+
+/**
+ * Whether some reader may take a text for a message about a task, though S2 does not: agents of the Python bridge parse JSON that is
+ * none by its standard (`NaN`, line breaks), and look at the type alone.
+ */
+export function mayBeTaskMessage(text: string): boolean {
+  const plain = text.replaceAll(/\\u([0-9a-f]{4})/gi, (_, code: string) =>
+    String.fromCharCode(Number.parseInt(code, 16)),
+  )
+  const isLikeJson = /^[\s\ufeff]*(?:[[{]|```)/.test(plain)
+  return (
+    readTaskMessage(text) !== null ||
+    (isLikeJson && /"(?:task_(?:id|assignment|revoked|moved)|status_update)"/.test(plain))
+  )
+}
 
 function show(value: unknown): string {
   return textHead(JSON.stringify(value) ?? 'none', UNKNOWN_WORD_MAX)
