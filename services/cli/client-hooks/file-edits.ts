@@ -90,10 +90,18 @@ async function backupOf(edit: FileEdit): Promise<string | null> {
 
 /** The file itself, where a link leads to it. */
 function placeOf({ path, mayBeLink }: FileEdit): string {
-  const isLink = lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true
-  if (!isLink) return path
-  if (!mayBeLink) throw refused(path, 'is a link, and whoever made the repository chose where to')
-  return realpathSync(path)
+  if (!mayBeLink) demandNoLink(path)
+  return isLink(path) ? realpathSync(path) : path
+}
+
+/** Neither the file nor a folder of a client that it lies in. */
+function demandNoLink(path: string): void {
+  for (let at = path; at === path || CLIENTS_FOLDER.test(at); at = dirname(at))
+    if (isLink(at)) throw refused(at, 'is a link, and whoever made the repository chose where to')
+}
+
+function isLink(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true
 }
 
 function edited(edit: FileEdit, act: () => string, text: string | null): string {

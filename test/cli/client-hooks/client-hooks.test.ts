@@ -161,6 +161,12 @@ test('a link of a person is followed and stays; one in a project is refused', as
   const { code, err } = await home.s2('install', '--agent', 'claude', '--project')
   assert.equal(code, 1)
   assert.match(err, /is a link/)
+  for (const agent of ['codex', 'gemini', 'opencode']) {
+    symlinkSync(dirname(real), join(home.project, `.${agent}`))
+    const outcome = await home.s2('install', '--agent', agent, '--project')
+    assert.deepEqual([outcome.code, /is a link/.test(outcome.err)], [1, true], agent)
+  }
+  assert.deepEqual(readdirSync(dirname(real)).sort(), ['claude.json', 'claude.json.before-s2'])
 })
 
 test('hooks over HTTP hold a secret that nobody else on the machine reads, and that no diff shows', async () => {
