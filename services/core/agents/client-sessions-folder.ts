@@ -1,12 +1,12 @@
 import { randomBytes } from 'node:crypto'
-import { renameSync } from 'node:fs'
-import { readdir, unlink } from 'node:fs/promises'
+import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CLIENT_ACTIVITIES, type ClientActivity, cleanClientActivity } from '#fleet/client-activity.ts'
 import type { KnownProcess } from '#runtime/process-life.ts'
-import { ensureFolder, writeUnsynced } from '#spool/atomic-files.ts'
+import { OwnFolder } from '#spool/own-folder.ts'
 import { diskError, parseObject, readPlainFile } from '#spool/plain-file.ts'
 import { codeOf } from '#spool/quarantine.ts'
+import { SpoolFolders } from '#spool/spool-folders.ts'
 import { CLIENTS, type ClientSession, clientSessionName, type NamedClientSession } from './client-session.ts'
 import { agentsFolder } from './hook-reports.ts'
 import { sessionIn } from './session-in.ts'
@@ -27,23 +27,32 @@ function clientSessionsFolder(state: string): string {
  * Throws `unavailable` where the disk refuses.
  */
 export async function publishClientSession(state: string, session: ClientSession): Promise<void> {
-  const folder = clientSessionsFolder(state)
   const name = fileOf(session)
+  const draft = `.${name}.${randomBytes(4).toString('hex')}`
   try {
-    await ensureFolder(folder)
-    const draft = join(folder, `.${name}.${randomBytes(4).toString('hex')}`)
-    writeUnsynced(draft, `${JSON.stringify(session)}\n`)
-    renameSync(draft, join(folder, name))
+    using folder = await openFolder(state)
+    folder.write(draft, `${JSON.stringify(session)}\n`)
+    folder.move(draft, folder, name)
   } catch (error) {
     throw diskError('publishing a session of a client', error)
   }
 }
 
+/** In a container the agent may write beside it: whatever lies in its place is put away, and no link is followed. */
+async function openFolder(state: string): Promise<OwnFolder> {
+  const folders = new SpoolFolders<'sessions'>(agentsFolder(state), () => undefined)
+  await folders.ensure(['sessions'])
+  return folders.hold('sessions')
+}
+
 /** Takes a session away; one that is not there already is no fault. */
 export async function removeClientSession(state: string, session: NamedClientSession): Promise<void> {
-  await unlink(join(clientSessionsFolder(state), fileOf(session))).catch((error: unknown) => {
-    if (codeOf(error) !== 'ENOENT') throw diskError('removing a session of a client', error)
-  })
+  try {
+    using folder = OwnFolder.open(clientSessionsFolder(state))
+    await folder.unlink(fileOf(session))
+  } catch (error) {
+    if (!/^(ENOENT|invalid)$/.test(codeOf(error))) throw diskError('removing a session of a client', error)
+  }
 }
 
 /** The sessions of clients on this host, those that have just ended among them. What is no session is passed over. */

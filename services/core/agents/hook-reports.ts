@@ -29,7 +29,7 @@ export class HookReports {
   readonly #folders: SpoolFolders<'tmp' | 'new'>
 
   constructor(state: string, onFault: (fault: string) => void = () => undefined) {
-    this.#folders = new SpoolFolders(join(agentsFolder(state), 'events'), onFault)
+    this.#folders = new SpoolFolders(join(agentsFolder(state), 'events'), onFault, false)
   }
 
   folder(): string {

@@ -51,6 +51,11 @@ export class OwnFolder implements Disposable {
     return new OwnFolder(path, openSync(path, O_RDONLY | O_DIRECTORY))
   }
 
+  /** Opens a folder in it. Throws as `open`. */
+  within(name: string): OwnFolder {
+    return new OwnFolder(join(this.path, name), openItself(this.#entry(name)))
+  }
+
   async names(): Promise<string[]> {
     return await this.#doing(readdir(this.#held))
   }
@@ -133,7 +138,7 @@ export class OwnFolder implements Disposable {
     let room = REMOVED_MAX
     const folders = [name]
     for (let each = folders.pop(); each !== undefined; each = folders.pop()) {
-      using inner = new OwnFolder(join(this.path, each), openItself(this.#entry(each)))
+      using inner = this.within(each)
       for (const entry of await inner.names()) {
         if (room === 0) throw invalid(`holds more than ${REMOVED_MAX} files`)
         room -= 1

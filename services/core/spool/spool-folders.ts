@@ -1,4 +1,4 @@
-import { join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { ensureFolder } from './atomic-files.ts'
 import { isDisplaced, NO_FOLDER, OwnFolder } from './own-folder.ts'
 import { diskError } from './plain-file.ts'
@@ -11,10 +11,13 @@ const LOOKED_AT_MAX = 5_000
 export class SpoolFolders<Name extends string> {
   readonly root: string
   readonly #onFault: (fault: string) => void
+  readonly #isRootFixed: boolean
 
-  constructor(root: string, onFault: (fault: string) => void) {
+  /** `isRootFixed`: only its owner puts something else in the place of the root, which may be a link of theirs to another disk. */
+  constructor(root: string, onFault: (fault: string) => void, isRootFixed = true) {
     this.root = root
     this.#onFault = onFault
+    this.#isRootFixed = isRootFixed
   }
 
   path(folder: Name): string {
@@ -23,7 +26,9 @@ export class SpoolFolders<Name extends string> {
 
   /** Opens a folder. Throws `invalid` where a link or the like lies in its place, and else what the system says. */
   hold(folder: Name): OwnFolder {
-    return OwnFolder.open(this.path(folder))
+    if (this.#isRootFixed) return OwnFolder.open(this.path(folder))
+    using root = OwnFolder.open(this.root)
+    return root.within(folder)
   }
 
   /** Opens a folder; null where there is none. */
@@ -49,6 +54,7 @@ export class SpoolFolders<Name extends string> {
 
   /** Makes folders that are missing, and puts away what somebody planted in the place of one. */
   async ensure(folders: readonly Name[]): Promise<void> {
+    if (!this.#isRootFixed) await new SpoolFolders(dirname(this.root), this.#onFault).ensure([basename(this.root)])
     for (const folder of folders) {
       if (isDisplaced(this.path(folder))) {
         using top = OwnFolder.openTop(this.root)
