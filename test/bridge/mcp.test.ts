@@ -175,6 +175,13 @@ test('a session has its own rights and no others', async () => {
   assert.deepEqual([given.task.task_id, given.task.state], ['t-2', 'pending'])
 })
 
+test('a bearer token that leaked counts no longer than the token does', async () => {
+  const { b } = await ground.channel()
+  assert.equal((await post(request('ping'), b)).status, 200)
+  await ground.askAdmin('rotateToken', { session: b.session, overlapMs: 0 })
+  assert.equal((await post(request('ping'), b)).status, 401)
+})
+
 test('`s2 mcp --headers` prints what gets a client in', async () => {
   const state = mkdtempSync(join(tmpdir(), 's2-headers-'))
   try {

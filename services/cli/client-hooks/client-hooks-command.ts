@@ -42,10 +42,14 @@ async function install(context: CommandContext, options: ClientHooksOptions): Pr
   if (options.dryRun === true) return
   if (options.trust === true && trusting !== null) await trustHooks(trusting, context)
   if (options.json === true) return
+  if (options.http === true) context.tell(HTTP_SHARED)
   if (trusting !== null) await tellTrust(context, trusting)
   for (const { what, next } of await whatIsMissing(stateFolder(context), wishes, scope, context))
     context.tell(`s2: ${what}\n  next: ${next}\n`)
 }
+
+const HTTP_SHARED = `s2: where others log in to this machine, leave --http out: whoever takes the port while s2-keepalive is away hears and answers these hooks
+`
 
 function demandTrustable(context: CommandContext, { client }: HookWishes, options: ClientHooksOptions): void {
   if (client !== 'codex') throw new UsageError(`${client} asks for no trust in hooks`, 'leave --trust out')
