@@ -60,8 +60,10 @@ export class McpClient implements AsyncDisposable {
     return answer
   }
 
-  async call(name: string, input: object = {}): Promise<Called> {
-    const { result, error } = await this.ask('tools/call', { name, arguments: input })
+  /** Calls a tool. `meta`: what a client says beside its arguments. */
+  async call(name: string, input: object = {}, meta?: object): Promise<Called> {
+    const said = meta === undefined ? {} : { _meta: meta }
+    const { result, error } = await this.ask('tools/call', { name, arguments: input, ...said })
     if (result === undefined) throw new Error(`${name}: ${error?.message}`)
     const [{ text }] = result.content as [{ text: string }]
     return { isError: result.isError === true, said: JSON.parse(text) }

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import { answerHook, orAfter, SILENCE } from '#agents/answer-hook.ts'
-import { clientProcessAbove } from '#agents/client-process.ts'
+import { clientProcessAbove, servesTerminals } from '#agents/client-process.ts'
 import { CLIENTS, type Client } from '#agents/client-session.ts'
 import { HOOK_INPUT_MAX, type HookEvent, readHookEvent } from '#agents/hook-event.ts'
 import type { ClientFacts } from '#agents/hook-report.ts'
@@ -86,14 +86,20 @@ async function waitForWake({ client, state }: Asked, context: CommandContext): P
 
 function factsOf(client: Client, env: CommandContext['env']): ClientFacts {
   const found = clientProcessAbove(client, process.ppid)
-  const socket = env.TMUX?.split(',')[0] ?? ''
-  const id = env.TMUX_PANE ?? ''
+  const sharesProcess = found !== null && servesTerminals(client, found.pid)
   return {
     process: found === null ? null : { ...found, namespace: pidNamespace() },
-    pane: socket === '' || id === '' ? null : { socket, id },
+    sharesProcess,
+    // A daemon has the environment of whoever started it, and not that of the terminal whose hook this is.
+    pane: sharesProcess ? null : paneIn(env),
     inboxSocket: env.CLAUDE_CODE_MESSAGING_SOCKET ?? null,
-    session: sessionIn(env.S2_TASK_SESSION),
+    session: sharesProcess ? null : sessionIn(env.S2_TASK_SESSION),
   }
+}
+
+function paneIn({ TMUX: server = '', TMUX_PANE: id = '' }: CommandContext['env']): ClientFacts['pane'] {
+  const [socket = ''] = server.split(',')
+  return socket === '' || id === '' ? null : { socket, id }
 }
 
 /** What a client says of a dialog or a failure may hold a secret. The rules for those are loaded only where it says something. */

@@ -16,18 +16,21 @@ export interface HostMemberOptions {
   /** The session that calls mean which name none; null: the host's only one. */
   readonly session: SessionId | null
   readonly without: WithoutClient
+  /** The id of the client's session, as it names that with a call; null: as its shell does, or not at all. */
+  readonly named: () => string | null
 }
 
 /** The member that speaks for this host's agent. What it opens is closed with `opened`. */
 export async function openHostMember(
   context: CommandContext,
-  { session, without }: HostMemberOptions,
+  { session, without, named }: HostMemberOptions,
   opened: AsyncDisposableStack,
 ): Promise<HostMember> {
   const state = stateFolder(context)
   const { clock, chance } = context
   const stores = new HostStores(context, state, opened)
-  const callerAt = (place: string | undefined) => findCaller(state, process.ppid, without, place, context.env)
+  const callerAt = (place: string | undefined) =>
+    findCaller({ state, parent: process.ppid, without, place, env: context.env, named: named() })
   return new HostMember({
     state,
     session: session ?? (await callerAt(undefined)).session,

@@ -14,15 +14,20 @@ export async function serveMcp(context: CommandContext, session: string | null):
   if (session !== null) parseSession(session)
   await using opened = new AsyncDisposableStack()
   let member: Promise<Member> | null = null
+  let named: string | null = null
   const open = (): Promise<Member> => {
-    member ??= openMember(context, session as SessionId | null, opened)
+    member ??= openMember(context, session as SessionId | null, opened, () => named)
     return member
   }
   const server = new McpServer({
     version: VERSION,
     instructions: INSTRUCTIONS,
     tools: SHOWN_TOOLS,
-    call: (name, input) => callTool(open, name, input),
+    call: (name, input, _signal, { sessionId }) => {
+      // Codex starts a server for each of its sessions, and names that with each call.
+      if (typeof sessionId === 'string') named = sessionId
+      return callTool(open, name, input)
+    },
   })
   await serveStdio(server, process.stdin, (line) => context.print(line), context.clock)
 }
@@ -31,7 +36,8 @@ async function openMember(
   context: CommandContext,
   session: SessionId | null,
   opened: AsyncDisposableStack,
+  named: () => string | null,
 ): Promise<Member> {
   const { openHostMember } = await import('./open-host-member.ts')
-  return await openHostMember(context, { session, without: 'parent' }, opened)
+  return await openHostMember(context, { session, without: 'parent', named }, opened)
 }

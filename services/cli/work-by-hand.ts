@@ -47,7 +47,7 @@ function common(command: Command): Command {
 async function asMember<T>(context: CommandContext, act: (member: HostMember) => Promise<T>): Promise<T> {
   const { openHostMember } = await import('./open-host-member.ts')
   await using opened = new AsyncDisposableStack()
-  const member = await openHostMember(context, { session: null, without: 'host' }, opened)
+  const member = await openHostMember(context, { session: null, without: 'host', named: () => null }, opened)
   try {
     return await act(member)
   } finally {

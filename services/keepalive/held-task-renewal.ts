@@ -21,6 +21,8 @@ export interface HeldByHand {
   readonly leaseMs: number
   /** The signs of work that the client of a task has shown so far. */
   signsOf(held: HeldTask): Promise<number>
+  /** Whether its client has left it, though the process that held both lives on. */
+  hasLeft(held: HeldTask): Promise<boolean>
   /** Watches for changes until disposed. Left out: only the polls find them. */
   hear?(heard: () => void): Disposable
 }
@@ -93,8 +95,8 @@ export class HeldTaskRenewal {
   }
 
   async #tend(held: HeldTask, renewedAt: number): Promise<'renewed' | 'fresh' | 'failed' | 'gone'> {
-    const { files, clock, leaseMs, log, place } = this.#parts
-    if (!isHolderAlive(held, place)) {
+    const { files, clock, leaseMs, log, place, hasLeft } = this.#parts
+    if (!isHolderAlive(held, place) || (await hasLeft(held))) {
       await files.remove(held)
       if (held.lost === null) log.info('held task let lapse', { task: held.task, epoch: held.epoch, client: held.by })
       return 'gone'

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import type { ClientSession } from '#agents/client-session.ts'
 import { readClientSessions } from '#agents/client-sessions-folder.ts'
 import { redact } from '#fleet/redact.ts'
 import type { SessionId } from '#fleet/session-id.ts'
@@ -119,6 +120,10 @@ function heldByHand(state: string, leaseMs: number, { clock, log }: Life): HeldB
     files,
     leaseMs,
     signsOf: (held) => clientSigns(state, held),
+    hasLeft: async (held) => {
+      const client = await clientOf(state, held)
+      return client?.sharesProcess === true && client.activity.state === 'gone'
+    },
     hear: (heard) => watchFolder(files.folder, { onEvents: heard, onDoubt: heard }, { clock, log }),
   }
 }
@@ -134,8 +139,12 @@ function foldersOf(state: string): Record<Spool, readonly string[]> {
 }
 
 /** The signs of work that hooks have told of, of the client that holds a task. */
-async function clientSigns(state: string, { by }: HeldTask): Promise<number> {
-  if (by === null) return 0
-  const sessions = await readClientSessions(state)
-  return sessions.find(({ client, id }) => client === by.client && id === by.id)?.signs ?? 0
+async function clientSigns(state: string, held: HeldTask): Promise<number> {
+  return (await clientOf(state, held))?.signs ?? 0
+}
+
+/** The session of a client that took a task; undefined where hooks told of none. */
+async function clientOf(state: string, { by }: HeldTask): Promise<ClientSession | undefined> {
+  if (by === null) return undefined
+  return (await readClientSessions(state)).find(({ client, id }) => client === by.client && id === by.id)
 }

@@ -79,6 +79,7 @@ test('an event is left for keepalive with what only a child of the client knows'
   assert.equal(report?.event.kind, 'prompt')
   assert.deepEqual(report?.facts, {
     process: null,
+    sharesProcess: false,
     pane: { socket: '/tmp/tmux-1000/default', id: '%5' },
     inboxSocket: '/tmp/cc-socks/12.sock',
     session: 'conv_0123456789abcdef/b',

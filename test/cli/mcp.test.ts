@@ -1,10 +1,14 @@
 /** `s2 mcp` and `s2 task take`, beside a bridge and a keepalive that are real: tasks taken by hand, mail, and a bridge that is away. */
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
+import { promisify } from 'node:util'
+import { readClientSessions } from '#agents/client-sessions-folder.ts'
+import { readHookEvent } from '#agents/hook-event.ts'
+import { HookReports } from '#agents/hook-reports.ts'
 import { partnerOf, type SessionId } from '#fleet/session-id.ts'
 import type { Task } from '#fleet/task.ts'
 import { pidNamespace } from '#runtime/process-life.ts'
@@ -344,4 +348,48 @@ test('while keepalive is away, what is said waits durably, and the answer says s
   assert.match((await client.call('check_messages')).said.note, /no s2-keepalive runs on this host/)
   keepalive = startKeepalive()
   await isTask('t-7', (task) => task.state === 'completed')
+})
+
+test('sessions of one daemon are told apart by what the client names, and end without it', async () => {
+  const hooks = new HookReports(state)
+  const tell = (session_id: string, hook_event_name: string): void => {
+    const event = readHookEvent('codex', null, JSON.stringify({ session_id, hook_event_name, cwd: '/' }))
+    const startTicks = processStart(process.pid)
+    assert.ok(event !== null && startTicks !== null)
+    const facts = {
+      process: { pid: process.pid, startTicks, namespace: pidNamespace() },
+      ...{ sharesProcess: true, pane: null, inboxSocket: null, session: null },
+    }
+    hooks.put({ event, facts, at: Date.now(), isBlocked: false }, process.pid)
+  }
+  const isKnown = async (id: string, is: string): Promise<boolean> =>
+    (await readClientSessions(state)).some((each) => each.id === id && each.activity.state === is)
+  for (const id of ['one', 'two']) tell(id, 'SessionStart')
+  await until('both are known', async () => (await isKnown('one', 'idle')) && (await isKnown('two', 'idle')))
+
+  await using first = new McpClient({ S2_STATE: state })
+  await using second = new McpClient({ S2_STATE: state })
+  await first.begin()
+  await second.begin()
+  await add('t-one')
+  await add('t-two')
+  const one = await first.call('take_task', { task_id: 't-one' }, { sessionId: 'one', threadId: 'one' })
+  assert.match(one.said.lease, /while this codex session lives/)
+  const others = await second.call('take_task', { task_id: 't-one' }, { sessionId: 'two' })
+  assert.match(others.said.error.message, /another client of this host works on task t-one/)
+  assert.equal((await second.call('take_task')).said.task.task_id, 't-two')
+  const take = async (env: NodeJS.ProcessEnv): Promise<{ stdout: string }> =>
+    await promisify(execFile)(process.execPath, [mainOf('cli'), 'task', 'take', 't-one'], {
+      env: { PATH: process.env.PATH, S2_STATE: state, ...env },
+    })
+  assert.match((await take({ CODEX_SESSION_ID: 'one' })).stdout, /── task t-one /)
+  await assert.rejects(take({}), /another client of this host works on task t-one/, 'who is not named is neither')
+
+  const files = new HeldTasks(state)
+  tell('one', 'SessionEnd')
+  await until('its task is let go, though the daemon lives', async () =>
+    (await files.list()).every(({ task }) => task !== 't-one'),
+  )
+  assert.ok((await files.list()).some(({ task }) => task === 't-two'))
+  assert.equal((await second.call('complete_task', { task_id: 't-two' })).said.state, 'carried')
 })

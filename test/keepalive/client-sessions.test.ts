@@ -69,7 +69,7 @@ class World implements AsyncDisposable {
   }
 }
 
-const FACTS = { process: PROCESS, pane: null, inboxSocket: null, session: null }
+const FACTS = { process: PROCESS, sharesProcess: false, pane: null, inboxSocket: null, session: null }
 
 test('what a client does is published, stands in beats, and its signs are handed on once', async () => {
   await using world = new World()
@@ -281,4 +281,14 @@ test('a subagent that ends ends no tool of its session, and a tool goes on acros
   await using later = new World([world.published.get('one') as ClientSession])
   await later.clock.advance(1_000)
   assert.deepEqual(later.heardOfTools, ['claude-one tool_begun'])
+})
+
+test('a session in a daemon has no pane, whatever was said of one, and keeps that through reports over HTTP', async () => {
+  await using world = new World()
+  const pane = { socket: '/tmp/tmux-1/default', id: '%1' }
+  await world.hear('SessionStart', {}, { ...FACTS, pane })
+  assert.deepEqual([world.published.get('one')?.pane, world.published.get('one')?.sharesProcess], [pane, false])
+  await world.hear('UserPromptSubmit', {}, { ...FACTS, sharesProcess: true, pane })
+  await world.hear('Stop')
+  assert.deepEqual([world.published.get('one')?.pane, world.published.get('one')?.sharesProcess], [null, true])
 })

@@ -75,7 +75,8 @@ async function take(
 
 /** The client that this command runs under; somebody where none is known. */
 async function readerHere(state: string, { env }: CommandContext): Promise<MessageTaker> {
-  const { by, process: its } = await findCaller(state, process.ppid, 'host', undefined, env)
+  const asking = { state, parent: process.ppid, without: 'host', place: undefined, env, named: null } as const
+  const { by, process: its } = await findCaller(asking)
   return by === null ? SOMEBODY : { by: `${by.client}:${by.id}`, process: its }
 }
 

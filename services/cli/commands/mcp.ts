@@ -50,7 +50,8 @@ async function printHeaders(context: CommandContext, session: SessionId | null):
 
 /** Which client asks for the headers: the bridge keeps what one has in hand apart from what the next one reads. Null: none is known. */
 async function readerHere(state: string): Promise<string | null> {
-  const { by } = await findCaller(state, process.ppid, 'host', undefined, {})
+  const asking = { state, parent: process.ppid, without: 'host', place: undefined, env: {}, named: null } as const
+  const { by } = await findCaller(asking)
   if (by !== null) return `${by.client}:${by.id}`
   for (const client of CLIENTS) {
     const found = clientProcessAbove(client, process.ppid)

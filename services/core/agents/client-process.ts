@@ -21,6 +21,15 @@ export function clientProcessAbove(client: Client, pid: number, procFolder = '/p
   return null
 }
 
+/**
+ * Whether a process serves terminals that are elsewhere, as the daemon of Codex does (`codex app-server --listen …`): it runs the hooks of
+ * all their threads, in the environment of the one that started it.
+ */
+export function servesTerminals(client: Client, pid: number, procFolder = '/proc'): boolean {
+  const words = read(`${procFolder}/${pid}/cmdline`).split('\0')
+  return client === 'codex' && words.includes('app-server') && words.some((each) => /^--listen(?:=|$)/.test(each))
+}
+
 /** Whether the process of this folder of /proc runs a client's program, or a script of it. */
 export function isProgramOf(client: Client, folder: string): boolean {
   const [program = '', script = ''] = read(`${folder}/cmdline`).split('\0')

@@ -23,6 +23,8 @@ export interface ClientSession {
   readonly session: SessionId | null
   /** Null until a hook that runs as a child of the client has told. */
   readonly process: KnownProcess | null
+  /** The process is a daemon's, which holds sessions of several terminals, and outlives these. Its own environment and pane are one terminal's at most. */
+  readonly sharesProcess: boolean
   readonly folder: string
   readonly transcript: string | null
   readonly version: string | null

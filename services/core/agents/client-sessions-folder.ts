@@ -98,6 +98,7 @@ function parseClientSession(fields: ClientFields): ClientSession | null {
     id: fields.id,
     session: sessionIn(fields.session),
     process: parseProcess(objectOf(fields.process)),
+    sharesProcess: fields.sharesProcess === true,
     folder: textOf(fields.folder) ?? '/',
     transcript: textOf(fields.transcript),
     version: shortWord(fields.version),

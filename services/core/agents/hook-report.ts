@@ -10,6 +10,8 @@ import { type ClientFields, isClientId, objectOf, shortWord, wholeFieldsOf } fro
 export interface ClientFacts {
   /** The client's own process; null where none was found. */
   readonly process: NamespacedProcess | null
+  /** That process is a daemon's, which holds sessions of several terminals. */
+  readonly sharesProcess: boolean
   readonly pane: { readonly socket: string; readonly id: string } | null
   readonly inboxSocket: string | null
   /** The session of the fleet that its environment names; null where it names none. */
@@ -67,6 +69,7 @@ function factsOf(fields: ClientFields): ClientFacts {
   const [socket, id] = [textOf(pane.socket), textOf(pane.id)]
   return {
     process: readNamespacedProcess(fields.process),
+    sharesProcess: fields.sharesProcess === true,
     pane: socket !== null && id !== null && /^%\d{1,9}$/.test(id) ? { socket, id } : null,
     inboxSocket: textOf(fields.inboxSocket),
     session: sessionIn(fields.session),

@@ -2,7 +2,7 @@ import { byStrength, type ClientActivity, cleanClientActivity } from '#fleet/cli
 import type { ClientSession } from './client-session.ts'
 import { stateAfterFailure } from './failure-codes.ts'
 import type { HookEvent } from './hook-event.ts'
-import type { HookReport } from './hook-report.ts'
+import type { ClientFacts, HookReport } from './hook-report.ts'
 import { retryTimeIn } from './retry-time.ts'
 
 /** Wakes that are remembered as read: many more than are told to one session within the time that somebody waits for proof. */
@@ -17,6 +17,7 @@ export function nextSession(before: ClientSession | null, report: HookReport, zo
   const { event, facts, at } = report
   const known = before ?? newSession(event, at)
   const activity = nextActivity(known.activity, report, zone)
+  const sharesProcess = isProcessTold(facts) ? facts.sharesProcess : known.sharesProcess
   const isSame = activity.state === known.activity.state
   return {
     ...known,
@@ -26,13 +27,18 @@ export function nextSession(before: ClientSession | null, report: HookReport, zo
     version: event.version ?? known.version,
     permissionMode: event.permissionMode ?? known.permissionMode,
     inboxSocket: facts?.inboxSocket ?? known.inboxSocket,
-    pane: facts?.pane ?? known.pane,
+    sharesProcess,
+    pane: sharesProcess ? null : (facts?.pane ?? known.pane),
     activity,
     since: isSame ? known.since : at,
     heardAt: Math.max(known.heardAt, at),
     signs: known.signs + (isSign(event) ? 1 : 0),
     wakesRead: withWakes(known.wakesRead, event.wakes),
   }
+}
+
+function isProcessTold(facts: ClientFacts | null): facts is ClientFacts {
+  return facts !== null && facts.process !== null
 }
 
 const IDLE: ClientActivity = { state: 'idle', what: null, until: null }
@@ -44,6 +50,7 @@ function newSession({ client, id, folder }: HookEvent, at: number): ClientSessio
     id,
     session: null,
     process: null,
+    sharesProcess: false,
     folder: folder ?? '/',
     transcript: null,
     version: null,

@@ -29,13 +29,15 @@ export interface ToolAnswer {
   readonly isError: boolean
 }
 
+type Fields = Readonly<Record<string, unknown>>
+
 export interface McpServerParts {
   readonly version: string
   readonly instructions: string
   /** The tools as `tools/list` shows them. */
   readonly tools: readonly { readonly name: string }[]
-  /** Calls a tool of that list. Never rejects. */
-  call(name: string, input: Readonly<Record<string, unknown>>, signal: AbortSignal): Promise<ToolAnswer>
+  /** Calls a tool of that list. `meta`: what the client says beside the arguments. Never rejects. */
+  call(name: string, input: Fields, signal: AbortSignal, meta: Fields): Promise<ToolAnswer>
 }
 
 /** Calls under way of one connection: more are refused, so that a client in a loop takes no memory without end. */
@@ -170,7 +172,7 @@ export class McpServer {
   }
 
   async #call({ id, params }: RpcRequest): Promise<object | null> {
-    const { name, arguments: input = {} } = params
+    const { name, arguments: input = {}, _meta } = params
     if (typeof name !== 'string' || !this.#parts.tools.some((tool) => tool.name === name))
       throw new RpcError(
         RPC.params,
@@ -183,7 +185,7 @@ export class McpServer {
     const calling = new AbortController()
     this.#calls.set(id, calling)
     try {
-      const { text, isError } = await this.#parts.call(name, input, calling.signal)
+      const { text, isError } = await this.#parts.call(name, input, calling.signal, isRecord(_meta) ? _meta : {})
       return calling.signal.aborted ? null : { content: [{ type: 'text', text }], isError }
     } finally {
       this.#calls.delete(id)

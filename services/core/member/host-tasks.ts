@@ -211,8 +211,9 @@ export class HostTasks {
   }
 }
 
-function isOf(held: HeldTask, { incarnation, process }: CallingClient): boolean {
+function isOf(held: HeldTask, { incarnation, process, sharesProcess }: CallingClient): boolean {
   if (held.incarnation === incarnation) return true
+  if (sharesProcess) return false
   return process !== null && held.process?.pid === process.pid && held.process.startTicks === process.startTicks
 }
 

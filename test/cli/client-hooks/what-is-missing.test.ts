@@ -101,6 +101,7 @@ test('bypass mode is told of where messages would be held, whoever set it', asyn
     id: 'a',
     session: null,
     process: null,
+    sharesProcess: false,
     folder: '/',
     transcript: null,
     version: null,

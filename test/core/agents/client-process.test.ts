@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { clientProcessAbove } from '#agents/client-process.ts'
+import { clientProcessAbove, servesTerminals } from '#agents/client-process.ts'
 
 /** A folder as /proc would be, with these processes: number, parent, words of the command line. */
 function procWith(...processes: readonly (readonly [pid: number, parent: number, argv: readonly string[]])[]) {
@@ -27,6 +27,18 @@ test('the client of a hook is the nearest parent that runs its program, behind s
   assert.deepEqual(clientProcessAbove('claude', 22, proc.folder), { pid: 20, startTicks: '1020' })
   assert.deepEqual(clientProcessAbove('codex', 22, proc.folder), { pid: 7, startTicks: '1007' })
   assert.equal(clientProcessAbove('gemini', 22, proc.folder), null)
+})
+
+test('a daemon of Codex serves terminals elsewhere; a server that a program started does not', () => {
+  using proc = procWith(
+    [7, 1, ['/opt/codex/bin/codex', 'app-server', '--listen', 'unix://', '--managed-daemon']],
+    [8, 1, ['codex', 'app-server']],
+    [9, 1, ['codex', '--listen=unix://', 'app-server']],
+    [10, 1, ['claude', 'app-server', '--listen', 'unix://']],
+  )
+  const isDaemon = [7, 8, 9].map((pid) => servesTerminals('codex', pid, proc.folder))
+  assert.deepEqual(isDaemon, [true, false, true])
+  assert.ok(!servesTerminals('claude', 10, proc.folder) && !servesTerminals('codex', 11, proc.folder))
 })
 
 test('the client may be the first process of a container', () => {

@@ -130,6 +130,7 @@ test('a report is read as it was left, and anything planted beside it is none', 
   assert.deepEqual(readHookReport(JSON.stringify(left)), left)
   const facts = {
     process: { pid: 77, startTicks: '123', namespace: 'pid:[4026531836]' },
+    sharesProcess: true,
     pane: { socket: '/tmp/tmux-1/default', id: '%3' },
     inboxSocket: '/tmp/cc-socks/77.sock',
     session: 'conv_0123456789abcdef/b' as const,
@@ -140,6 +141,7 @@ test('a report is read as it was left, and anything planted beside it is none', 
   const odd = { process: { pid: -1, startTicks: {} }, pane: { socket: 5, id: '%x' }, session: '../..' }
   assert.deepEqual(readHookReport(JSON.stringify({ ...left, facts: odd }))?.facts, {
     process: null,
+    sharesProcess: false,
     pane: null,
     inboxSocket: null,
     session: null,

@@ -7,6 +7,7 @@ export function sampleSession(fields: Partial<ClientSession> = {}): ClientSessio
     id: '853e3a81-45b7-45cc-8dc4-d26e6873af00',
     session: 'conv_00000000000000aa/b',
     process: null,
+    sharesProcess: false,
     folder: '/tmp',
     transcript: null,
     version: '2.1.332',
