@@ -1,6 +1,6 @@
 /** Clients that `s2 work --agent` drives say themselves how their task goes and ends, by tools that nobody set up for them. */
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
@@ -24,10 +24,13 @@ describe('a client that is driven ends its own task', () => {
 
   before(async () => {
     model = stack.use(await MadeUpModel.start())
-    const homes = [
-      new ClaudeHome({ model: model.url, key: 'claude' }),
-      new CodexHome({ model: model.url, key: 'codex' }),
-    ]
+    // Each has a server of that name already, which leads nowhere.
+    const claude = new ClaudeHome({ model: model.url, key: 'claude' })
+    const settings = join(claude.folder, '.claude.json')
+    const known = JSON.parse(readFileSync(settings, 'utf8')) as object
+    writeFileSync(settings, JSON.stringify({ ...known, mcpServers: { s2: { command: 'false', args: [] } } }))
+    const config = '\n[mcp_servers.s2]\ncommand = "false"\nenv = { S2_STATE = "/nowhere" }\n'
+    const homes = [claude, new CodexHome({ model: model.url, key: 'codex', config })]
     for (const home of homes) stack.use(home).putInto(bin)
     const workers = [
       { agent: 'claude', allowedTools: ['Bash'], exec: null },

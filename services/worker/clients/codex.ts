@@ -61,13 +61,17 @@ class CodexTalk implements ClientTalk {
     })
   }
 
-  /** A server of that name which the user has stays: two of one name would be mixed, and Codex would refuse them. */
+  /**
+   * In place of a server of that name which the user starts by a command, and which may serve another state folder. One that is reached
+   * by an address stays: Codex mixes the two, and takes neither then.
+   */
   #giveTools(): void {
     const { tools } = this.#options
     const without = (): void => this.#openThread({})
     const within: Answered = (result) => {
-      const isKnown = field(field(field(result, 'config'), 'mcp_servers'), S2_SERVER) !== undefined
-      this.#openThread(isKnown || tools === null ? {} : serverOf(tools))
+      const known = field(field(field(result, 'config'), 'mcp_servers'), S2_SERVER)
+      const isReached = textOf(field(known, 'url')) !== null
+      this.#openThread(isReached || tools === null ? {} : serverOf(tools))
     }
     if (tools === null) without()
     else this.#ask('config/read', { cwd: this.#parts.folder }, within, without)

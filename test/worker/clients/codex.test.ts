@@ -98,7 +98,7 @@ test('a declined command that was the last that it tried fails the task, and one
   assert.equal(around?.is, 'done')
 })
 
-test('it is given the tools of S2 for its thread, unless its settings have them', () => {
+test('it is given the tools of S2 for its thread, unless its settings name an address for them', () => {
   const tools = { command: ['/node', '/s2.js', 'mcp'], env: { S2_STATE: '/state' }, envNames: ['S2_TASK_ID'] } as const
   const server = { command: '/node', args: ['/s2.js', 'mcp'], env: { S2_STATE: '/state' }, env_vars: ['S2_TASK_ID'] }
   const configOf = (answer: object): unknown => {
@@ -118,6 +118,8 @@ test('it is given the tools of S2 for its thread, unless its settings have them'
   }
   assert.deepEqual(configOf({ result: { config: { mcp_servers: { other: {} } } } }), { 'mcp_servers.s2': server })
   assert.deepEqual(configOf({ result: { config: {} } }), { 'mcp_servers.s2': server })
+  const own = { command: 's2', args: ['mcp'], url: null }
+  assert.deepEqual(configOf({ result: { config: { mcp_servers: { s2: own } } } }), { 'mcp_servers.s2': server })
   assert.equal(configOf({ result: { config: { mcp_servers: { s2: { url: 'http://localhost' } } } } }), undefined)
   assert.equal(configOf({ error: { code: -32601, message: 'unknown' } }), undefined)
 })
