@@ -1,9 +1,10 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import { handedOn, type WebhookTarget, wakeLine, webhookTarget } from '#agents/wake/wake-settings.ts'
 import { RUNGS, type Rung } from '#fleet/wake-ladder.ts'
 import { ConfigError, demand, type Env, type ReadSettings, readSettings } from '#runtime/read-settings.ts'
 import type { LifeConfig } from '#runtime/run.ts'
-import { type Command, commandLine } from '#runtime/run-command.ts'
+import type { Command } from '#runtime/run-command.ts'
 import { localStore } from '#runtime/settings.ts'
 
 export interface Config extends LifeConfig {
@@ -15,7 +16,7 @@ export interface Config extends LifeConfig {
   readonly wake: Pick<Command, 'argv' | 'env' | 'timeoutMs'> | null
   /** The rungs of the ladder; null: the command alone wakes, and counts as soon as it has run. */
   readonly wakeBy: readonly Rung[] | null
-  readonly wakeWebhook: { readonly url: URL; readonly tokenFile: string | null } | null
+  readonly wakeWebhook: WebhookTarget | null
   /** The environment for what is run to wake. */
   readonly env: Env
   readonly pollMs: number
@@ -55,7 +56,7 @@ export function readConfig(env: Env): Config {
     wakeFor: values.S2_WAKE_FOR,
     wake: line === undefined ? null : { argv: wakeLine(line), env: handed, timeoutMs: values.S2_WAKE_TIMEOUT },
     wakeBy: waysToWake(values),
-    wakeWebhook: webhookOf(values),
+    wakeWebhook: webhookTarget(values),
     env: handed,
     pollMs: values.S2_POLL,
   })
@@ -79,35 +80,4 @@ function waysToWake(values: WakeSettings): readonly Rung[] | null {
   if (named?.includes('exec') === true) demand('S2_WAKE', command, 'it is the command of S2_WAKE_BY=exec')
   if (named?.includes('webhook') === true) demand('S2_WAKE_WEBHOOK', values.S2_WAKE_WEBHOOK, 'S2_WAKE_BY names it')
   return named ?? RUNGS.filter((rung) => rung !== 'resume' && rung !== 'exec')
-}
-
-function webhookOf({
-  S2_WAKE_WEBHOOK: address,
-  S2_WAKE_WEBHOOK_TOKEN_FILE: tokenFile,
-}: WakeSettings): Config['wakeWebhook'] {
-  if (address === undefined) return null
-  const url = new URL(address)
-  if (url.protocol === 'http:' && !/^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(url.hostname)) {
-    throw new ConfigError([
-      'S2_WAKE_WEBHOOK=… must be https, or http on this host; for example https://wake.example.org/s2',
-    ])
-  }
-  return { url, tokenFile: tokenFile ?? null }
-}
-
-function wakeLine(line: string): Command['argv'] {
-  try {
-    return commandLine(line)
-  } catch (error) {
-    throw new ConfigError([`S2_WAKE ${(error as Error).message}; for example S2_WAKE=["notify-send","mail"]`])
-  }
-}
-
-/** What of our settings the command may have: where to ask for the mail. The others are ours, and some are secrets. */
-const HANDED_ON = ['S2_STATE', 'S2_STORE']
-/** What the service manager tells this program, and nobody else (sd_notify(3), sd_listen_fds(3)). */
-const OWN = /^(S2_.*|NOTIFY_SOCKET|WATCHDOG_(USEC|PID)|LISTEN_(FDS|PID|FDNAMES))$/
-
-function handedOn(env: Env): Env {
-  return Object.fromEntries(Object.entries(env).filter(([name]) => HANDED_ON.includes(name) || !OWN.test(name)))
 }

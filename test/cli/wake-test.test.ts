@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -82,6 +82,42 @@ test('without a yes nothing is sent', async (t) => {
     assert.match(out, /inbox_socket +not possible +- +nobody said/)
   }
   assert.deepEqual(texts, [])
+})
+
+test('people are reached by what is set, once it is named or said, and else the row says why not', async (t) => {
+  const { env } = await scene('people', t)
+  const calls = join(env.S2_STATE, 'calls')
+  const world = {
+    env: {
+      ...env,
+      S2_WAKE: `cat > ${calls}; echo "$S2_BRIDGE_URL" >> ${calls}`,
+      S2_BRIDGE_URL: 'https://bridge.example',
+    },
+  }
+  const unnamed = await run(['wake-test', '--yes', '--json'], world)
+  assert.equal(unnamed.code, 0)
+  const rows = JSON.parse(unnamed.out) as { rung: string; session: string | null; outcome: string; why: string }[]
+  const people = rows.filter(({ session }) => session === null)
+  assert.deepEqual(
+    people.map(({ rung, outcome }) => [rung, outcome]),
+    [
+      ['exec', 'no'],
+      ['webhook', 'no'],
+      ['desktop', 'no'],
+    ],
+  )
+  assert.match(people[0]?.why ?? '', /nobody said/)
+  assert.match(people[1]?.why ?? '', /no address is set/)
+  assert.equal(existsSync(calls), false)
+  const named = await run(['wake-test', '--yes', '--only', 'exec'], world)
+  assert.equal(named.code, 0, named.err)
+  assert.match(named.out, /people +- +exec +sent, not read/)
+  const [call = '', setting] = readFileSync(calls, 'utf8').split('\n')
+  assert.match((JSON.parse(call) as { trial: string }).trial, /^S2 wake [0-9a-f]{12}: a person tries/)
+  assert.equal(setting, '', 'our other settings are not handed on')
+  const failing = await run(['wake-test', '--yes', '--only', 'exec'], { env: { ...env, S2_WAKE: 'exit 3' } })
+  assert.equal(failing.code, 1)
+  assert.match(failing.out, /exec +not possible +- +the command failed: .*3/)
 })
 
 test('nothing is sent to a client at a dialog', async (t) => {

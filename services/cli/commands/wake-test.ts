@@ -5,6 +5,7 @@ import { readClientSessions } from '#agents/client-sessions-folder.ts'
 import type { WakeAdapter } from '#agents/wake/adapter.ts'
 import { wakeAdapters } from '#agents/wake/client-adapters.ts'
 import { trialName, trialsFile, WakeMemory } from '#agents/wake/wake-memory.ts'
+import { handedOn } from '#agents/wake/wake-settings.ts'
 import { type TrialParts, tryWake, type WakeTrial } from '#agents/wake/wake-trial.ts'
 import type { CommandContext } from '#console/context.ts'
 import { EXIT, Exit, UsageError } from '#console/failure.ts'
@@ -12,15 +13,19 @@ import { stateFolder } from '#console/state-folder.ts'
 import { table } from '#console/table.ts'
 import { plain } from '#console/terminal-text.ts'
 import type { Rung } from '#fleet/wake-ladder.ts'
+import { PEOPLE_RUNGS, peopleAdapters, tryPeople } from '../reach-people.ts'
 
 const EXAMPLES = `
 Examples:
   s2 wake-test                     try each way to wake each session of a client on this host
   s2 wake-test --agent claude      those of Claude Code alone
   s2 wake-test --only inbox_socket,rewake --yes --json
+  s2 wake-test --only webhook      whether a person is reached
 
 Each way that can be tried sends the session one short text, which costs a turn of its model, and is asked for first. A way is proven
-when the client says, by its hooks, that the text arrived; the watcher begins with the first that was. Exit code 0: every session was reached in some way.`
+when the client says, by its hooks, that the text arrived; the watcher begins with the first that was. Ways to people (${PEOPLE_RUNGS.join(', ')})
+are tried where --only names them or somebody says yes, and prove no more than that something was sent. A session that has ended is
+tried with --only resume. Exit code 0: every session was reached in some way.`
 
 interface Options {
   readonly agent?: Client
@@ -29,13 +34,15 @@ interface Options {
   readonly json?: true
 }
 
-/** Ways to wake a session; the others reach people. */
-const RUNGS: readonly Rung[] = ['inbox_socket', 'rewake', 'app_server', 'codex_queue', 'tmux']
+/** Ways to wake a session, and then those that reach people. */
+const CLIENT_RUNGS: readonly Rung[] = ['inbox_socket', 'rewake', 'app_server', 'codex_queue', 'tmux', 'resume']
+const RUNGS: readonly Rung[] = [...CLIENT_RUNGS, ...PEOPLE_RUNGS]
 
+/** For a way to people there is no client and no session. */
 interface Row extends WakeTrial {
-  readonly client: Client
+  readonly client: Client | null
   readonly version: string | null
-  readonly session: string
+  readonly session: string | null
 }
 
 export function define(command: Command, context: CommandContext): void {
@@ -51,7 +58,7 @@ export function define(command: Command, context: CommandContext): void {
       if (options.json === true) context.print(`${JSON.stringify(rows, null, 2)}\n`)
       else if (rows.length > 0)
         context.print(`${table(COLUMNS, rows.map(cellsOf), context.screen.columns).join('\n')}\n`)
-      if (!isEachReached(rows)) throw new Exit(EXIT.failed)
+      if (!isEachReached(rows, rungs)) throw new Exit(EXIT.failed)
     })
 }
 
@@ -67,10 +74,12 @@ function rungsOf(only: string | undefined): readonly Rung[] {
 async function tryAll(options: Options, rungs: readonly Rung[], context: CommandContext): Promise<Row[]> {
   const { clock, env } = context
   const state = stateFolder(context)
-  const sessions = (await readClientSessions(state)).filter(isWanted(options))
-  if (sessions.length === 0) tellNone(context)
-  const all = wakeAdapters({ clock, state, env, webhook: null })
-  const adapters = rungs.flatMap((rung): WakeAdapter[] => all.filter((each) => each.rung === rung))
+  const clientRungs = rungs.filter((rung) => CLIENT_RUNGS.includes(rung))
+  const known = clientRungs.length === 0 ? [] : await readClientSessions(state)
+  const sessions = known.filter(isWanted(options))
+  if (sessions.length === 0 && clientRungs.length > 0) tellNone(context)
+  const all = wakeAdapters({ clock, state, env: handedOn(env), webhook: null })
+  const adapters = clientRungs.flatMap((rung): WakeAdapter[] => all.filter((each) => each.rung === rung))
   const parts = trialParts(state, options, context)
   const over = new AbortController()
   using _stop = context.onSignal(['SIGINT', 'SIGTERM'], () => over.abort(new Exit(EXIT.failed)))
@@ -81,6 +90,22 @@ async function tryAll(options: Options, rungs: readonly Rung[], context: Command
       rows.push({ client: session.client, version: session.version, session: session.id, ...trial })
     }
     await keepFirstRead(state, session, rows, context)
+  }
+  return [...rows, ...(await tryAllPeople(options, rungs, context, over.signal))]
+}
+
+async function tryAllPeople(
+  options: Options,
+  rungs: readonly Rung[],
+  context: CommandContext,
+  signal: AbortSignal,
+): Promise<Row[]> {
+  const rows: Row[] = []
+  for (const adapter of peopleAdapters(context).filter(({ rung }) => rungs.includes(rung))) {
+    const mayTry = async (rung: Rung): Promise<boolean> =>
+      options.yes === true ? options.only !== undefined : await isYes(`Send a text by ${rung}? [y/N] `, context)
+    const trial = await tryPeople(adapter, newId(), mayTry, context, signal)
+    rows.push({ client: null, version: null, session: null, ...trial })
   }
   return rows
 }
@@ -103,9 +128,9 @@ async function keepFirstRead(
   }
 }
 
-function isWanted({ agent }: Options) {
+function isWanted({ agent, only }: Options) {
   return ({ client, activity }: ClientSession): boolean =>
-    activity.state !== 'gone' && (agent === undefined || client === agent)
+    (activity.state === 'gone') === (only === 'resume') && (agent === undefined || client === agent)
 }
 
 function tellNone(context: CommandContext): void {
@@ -117,23 +142,34 @@ function tellNone(context: CommandContext): void {
 function trialParts(state: string, { yes }: Options, context: CommandContext): TrialParts {
   return {
     clock: context.clock,
-    newId: () => randomBytes(6).toString('hex'),
+    newId,
     look: async ({ client, id }) =>
       (await readClientSessions(state)).find((each) => each.client === client && each.id === id) ?? null,
     mayTry: async (session, rung) => yes === true || (await isAllowed(session, rung, context)),
   }
 }
 
+function newId(): string {
+  return randomBytes(6).toString('hex')
+}
+
 async function isAllowed({ client, id, folder }: ClientSession, rung: Rung, context: CommandContext): Promise<boolean> {
-  if (!context.isAttended) return false
   const how = rung === 'tmux' ? 'Type a text into the pane of' : `Send a text (${rung}) to`
-  const answer = await context.ask(plain(`${how} ${client} ${id} in ${folder}? It costs a turn. [y/N] `))
+  return await isYes(`${how} ${client} ${id} in ${folder}? It costs a turn. [y/N] `, context)
+}
+
+async function isYes(question: string, context: CommandContext): Promise<boolean> {
+  if (!context.isAttended) return false
+  const answer = await context.ask(plain(question))
   return /^y(es)?$/i.test(answer?.trim() ?? '')
 }
 
-function isEachReached(rows: readonly Row[]): boolean {
-  const reached = new Set(rows.filter(({ outcome }) => outcome === 'read').map(({ session }) => session))
-  return rows.length > 0 && rows.every(({ session }) => reached.has(session))
+/** Where no way to a session was asked for, something must have been sent to people. */
+function isEachReached(rows: readonly Row[], rungs: readonly Rung[]): boolean {
+  if (rungs.every((rung) => PEOPLE_RUNGS.includes(rung))) return rows.some(({ outcome }) => outcome === 'sent')
+  const ofSessions = rows.filter(({ session }) => session !== null)
+  const reached = new Set(ofSessions.filter(({ outcome }) => outcome === 'read').map(({ session }) => session))
+  return ofSessions.length > 0 && ofSessions.every(({ session }) => reached.has(session))
 }
 
 const COLUMNS = [
@@ -147,7 +183,8 @@ const COLUMNS = [
 
 function cellsOf({ client, version, session, rung, outcome, readMs, why }: Row): string[] {
   const seconds = readMs === null ? '-' : (readMs / 1_000).toFixed(2)
-  return [`${client} ${version ?? '?'}`, session.slice(0, 8), rung, OUTCOMES[outcome], seconds, why ?? '']
+  const who = client === null ? ['people', '-'] : [`${client} ${version ?? '?'}`, session?.slice(0, 8) ?? '-']
+  return [...who, rung, OUTCOMES[outcome], seconds, why ?? '']
 }
 
 const OUTCOMES = { read: 'read', sent: 'sent, not read', no: 'not possible' } as const
