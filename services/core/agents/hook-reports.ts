@@ -14,6 +14,9 @@ const WAITING_MAX = 20_000
 /** Bytes of a folder that may hold so many: a smaller one is not counted. */
 const COUNTED_FROM = 256 * 1024
 const NAME = /^\d{13}-\d{1,10}-[0-9a-f]{8}\.json$/
+/** What is set aside, and looked at, in one go: rubbish without end, and what cannot be moved, keep nobody's reports back. */
+const SET_ASIDE_MAX = 50
+const LOOKED_AT_MAX = 5_000
 const DRAFT_AGE_MAX_MS = 600_000
 const CLEARED_MAX = 500
 
@@ -65,19 +68,23 @@ export class HookReports {
     return folderVersion(this.folder())
   }
 
-  /** Takes the oldest reports, at most so many: each is removed before it is answered. What is no report goes as well. */
+  /** Takes the oldest reports, at most so many: each is removed before it is answered. What is no report goes as well, some at a time. */
   async take(max: number): Promise<HookReport[]> {
     using waiting = this.#folders.holdIfThere('new')
     if (waiting === null) return []
     try {
       const names = (await waiting.names()).filter((name) => !name.startsWith('.')).sort()
       const taken: HookReport[] = []
-      for (const name of names.slice(0, max)) {
+      let room = SET_ASIDE_MAX
+      for (const name of names.slice(0, LOOKED_AT_MAX)) {
+        if (taken.length === max) break
         const report = NAME.test(name) ? readIfReport(() => waiting.readSync(name, REPORT_MAX)) : null
-        if (report === null) await this.#folders.setAside(waiting, name, 'is no report of a hook')
-        else {
+        if (report !== null) {
           waiting.tryUnlink(name)
           taken.push(report)
+        } else if (room > 0) {
+          room -= 1
+          await this.#folders.setAside(waiting, name, 'is no report of a hook')
         }
       }
       return taken

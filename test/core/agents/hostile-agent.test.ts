@@ -60,3 +60,19 @@ test('links in the place of the folders of clients lead nowhere, and are put awa
   )
   assert.equal(faults.length, 1)
 })
+
+test('rubbish in the folder of reports keeps no report back, and is told of a little at a time', async (t) => {
+  const state = mkdtempSync(join(tmpdir(), 's2-rubbish-'))
+  t.after(() => rmSync(state, { recursive: true }))
+  const faults: string[] = []
+  const reports = new HookReports(state, (fault) => faults.push(fault))
+  await reports.ensure()
+  for (let index = 0; index < 600; index += 1) {
+    const name = `${String(index).padStart(13, '0')}-1-00000000.json`
+    if (index % 2 === 0) mkdirSync(join(reports.folder(), name))
+    else writeFileSync(join(reports.folder(), name), 'no report')
+  }
+  reports.put(report({ hook_event_name: 'Stop' }, 1_750_000_000_000), 1)
+  assert.equal((await reports.take(500)).length, 1)
+  assert.ok(faults.length > 0 && faults.length <= 50, String(faults.length))
+})
