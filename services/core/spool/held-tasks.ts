@@ -2,10 +2,8 @@ import { join } from 'node:path'
 import { parseSession, type SessionId } from '#fleet/session-id.ts'
 import { TASK_ID } from '#fleet/task.ts'
 import { isRunningHere, type NamespacedProcess, readNamespacedProcess } from '#runtime/process-life.ts'
-import { ensureFolder, folderVersion } from './atomic-files.ts'
-import { OwnFolder } from './own-folder.ts'
-import { diskError, invalid, parseObject } from './plain-file.ts'
-import { codeOf } from './quarantine.ts'
+import { type JsonFields, JsonFolder } from './json-folder.ts'
+import { invalid } from './plain-file.ts'
 
 /** A task that an agent took by hand, by a tool or a command: keepalive renews its lease while the agent's client lives. */
 export interface HeldTask {
@@ -28,73 +26,44 @@ export interface HeldTask {
   readonly lost: string | null
 }
 
-/** Bytes of the largest file that is read. */
-const FILE_MAX = 16_384
-/** How many are looked at: nobody holds more. */
-const HELD_MAX = 1_000
-const ENDING = '.json'
-
 /**
- * The tasks that agents of this host hold by hand: `STATE/held/<session>-<task>.json`, replaced whole. An agent's own user may
- * write here, so that what is no such file is passed over. Verbs that write throw `unavailable` when the disk refuses.
+ * The tasks that agents of this host hold by hand: `STATE/held/<session>-<task>.json`. An agent's own user may write here. Verbs
+ * throw `unavailable` when the disk refuses.
  */
 export class HeldTasks {
-  readonly folder: string
+  readonly #files: JsonFolder<HeldTask>
 
   constructor(state: string) {
-    this.folder = join(state, 'held')
+    this.#files = new JsonFolder<HeldTask>({ path: join(state, 'held'), holds: 'held tasks', parse: parseHeld, nameOf })
+  }
+
+  get folder(): string {
+    return this.#files.path
   }
 
   /** Changes when a file comes, changes or goes. */
   version(): string {
-    return folderVersion(this.folder)
+    return this.#files.version()
   }
 
   async list(): Promise<HeldTask[]> {
-    using folder = this.#folder()
-    if (folder === null) return []
-    const found: HeldTask[] = []
-    for (const name of (await folder.names()).filter(isName).sort().slice(0, HELD_MAX)) {
-      const held = readHeld(folder, name)
-      if (held !== null) found.push(held)
-    }
-    return found
+    return await this.#files.list()
   }
 
   async find(session: SessionId, task: string): Promise<HeldTask | null> {
-    using folder = this.#folder()
-    return folder === null || !TASK_ID.test(task) ? null : readHeld(folder, nameOf(session, task))
+    return TASK_ID.test(task) ? this.#files.find(nameOf({ session, task })) : null
   }
 
   /** Keeps it, in place of what was kept of the same task. */
   async put(held: HeldTask): Promise<void> {
-    try {
-      await ensureFolder(this.folder)
-      using folder = OwnFolder.open(this.folder)
-      await folder.publish(nameOf(held.session, held.task), `${JSON.stringify(held)}\n`)
-    } catch (error) {
-      throw diskError(`noting that task ${held.task} is held`, error)
-    }
+    await this.#files.put(held)
   }
 
   /** Forgets it. Nothing happens where another epoch of it is held by now. */
-  async remove({ session, task, epoch }: Pick<HeldTask, 'session' | 'task' | 'epoch'>): Promise<void> {
-    using folder = this.#folder()
-    const name = nameOf(session, task)
-    const known = folder === null ? null : readHeld(folder, name)
-    if (folder === null || (known !== null && known.epoch !== epoch)) return
-    await folder.unlink(name).catch((error) => {
-      if (codeOf(error) !== 'ENOENT') throw diskError(`letting go of task ${task}`, error)
-    })
-  }
-
-  #folder(): OwnFolder | null {
-    try {
-      return OwnFolder.open(this.folder)
-    } catch (error) {
-      if (/^(ENOENT|invalid)$/.test(codeOf(error))) return null
-      throw diskError('looking into held', error)
-    }
+  async remove(held: Pick<HeldTask, 'session' | 'task' | 'epoch'>): Promise<void> {
+    const name = nameOf(held)
+    const known = this.#files.find(name)
+    if (known === null || known.epoch === held.epoch) await this.#files.remove(name)
   }
 }
 
@@ -107,26 +76,12 @@ export function isHolderAlive({ process: by, place }: HeldTask, placeNow: string
   return isSeen ?? (place === null || placeNow === undefined || place === placeNow)
 }
 
-function isName(name: string): boolean {
-  return name.endsWith(ENDING) && !name.startsWith('.')
+function nameOf({ session, task }: Pick<HeldTask, 'session' | 'task'>): string {
+  return `${session.replace('/', '-')}-${task}`
 }
 
-function nameOf(session: SessionId, task: string): string {
-  return `${session.replace('/', '-')}-${task}${ENDING}`
-}
-
-/** Null where it is not there, or is no such file. */
-function readHeld(folder: OwnFolder, name: string): HeldTask | null {
-  try {
-    const text = folder.readSync(name, FILE_MAX)
-    const held = text === null ? null : parseHeld(parseObject(text))
-    return held !== null && name === nameOf(held.session, held.task) ? held : null
-  } catch {
-    return null
-  }
-}
-
-function parseHeld(fields: Readonly<Record<string, unknown>>): HeldTask {
+/** Throws where it is none. */
+function parseHeld(fields: JsonFields): HeldTask {
   const { session, task, epoch, incarnation, by, process, place, takenAt, work, lost } = fields
   if (typeof session !== 'string' || typeof task !== 'string' || !TASK_ID.test(task)) throw invalid('names no task')
   parseSession(session)
