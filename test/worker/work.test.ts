@@ -14,6 +14,7 @@ import { RunningTasks } from '#spool/running-tasks.ts'
 import { OutboxSender } from '../../services/keepalive/outbox-sender.ts'
 import { Ground, type Seat } from '../bridge/ground.ts'
 import { type Outcome, run } from '../cli/run-command.ts'
+import { mainOf, Program } from '../program.ts'
 
 const state = mkdtempSync(join(tmpdir(), 's2-work-'))
 const over = new AbortController()
@@ -165,4 +166,20 @@ test('a command says by `s2 task` how its task goes and ends, though s2 is not i
   const failed = await ground.store.task('t-cannot')
   assert.deepEqual([failed.state, failed.result?.tail], ['failed', 'no such file'], failing.out + failing.err)
   assert.match(failing.out + failing.err, /you have ended task t-cannot[\s\S]*end this turn/)
+})
+
+test('a task that its command has ended is reported by the next start, where this one is killed before', async () => {
+  await add('t-killed')
+  const exec = 's2 task done $S2_TASK_ID --result merged; kill -9 $PPID; sleep 60'
+  await using killed = new Program(mainOf('worker'), { S2_STATE: state }, ['--exec', exec, '--folder', state])
+  assert.equal((await killed.ended).signal, 'SIGKILL', killed.said)
+  const said = await new RunningTasks(state).allSaid()
+  assert.deepEqual([said.length, said[0]?.end], [1, { state: 'completed', words: 'merged' }])
+  assert.deepEqual(await new RunningTasks(state).list(), [], 'nothing is inside of what is dead')
+  assert.equal((await ground.store.task('t-killed')).state, 'in_progress')
+
+  const next = await workOnce('echo begun again; exit 3')
+  const { state: now, epoch, result } = await ground.store.task('t-killed')
+  assert.deepEqual([now, epoch, result?.tail], ['completed', 1, 'merged'], next.out + next.err)
+  assert.deepEqual(await new RunningTasks(state).allSaid(), [])
 })
