@@ -6,6 +6,8 @@ import { S2Error } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import { findCaller, type WithoutClient } from '#member/caller.ts'
 import { HostMember, type NamedFiles } from '#member/host-member.ts'
+import { LeaderMember } from '#member/leader-member.ts'
+import type { Member } from '#member/member.ts'
 import { pidNamespace } from '#runtime/process-life.ts'
 import { processStart } from '#runtime/process-stat.ts'
 import { readCredentials } from '#spool/credentials.ts'
@@ -20,7 +22,52 @@ export interface HostMemberOptions {
   readonly named: () => string | null
 }
 
-/** The member that speaks for this host's agent. What it opens is closed with `opened`. */
+/**
+ * The member that speaks for this host's agent: by its credentials, or for the orchestrator where it has none and the bridge is on
+ * this host. What it opens is closed with `opened`.
+ */
+export async function openMember(
+  context: CommandContext,
+  options: HostMemberOptions,
+  opened: AsyncDisposableStack,
+): Promise<Member> {
+  return (await openLeaderMember(context, options, opened)) ?? (await openHostMember(context, options, opened))
+}
+
+/** Null where this host has a credential, or is not the bridge's. */
+export async function openLeaderMember(
+  context: CommandContext,
+  { session, without, named }: HostMemberOptions,
+  opened: AsyncDisposableStack,
+): Promise<LeaderMember | null> {
+  const state = stateFolder(context)
+  if ((await readCredentials(state)).credentials.length > 0) return null
+  const reached = await reachAdministration(context).catch(() => null)
+  if (reached === null) return null
+  if (reached.unserved && without === 'parent') {
+    await reached[Symbol.asyncDispose]()
+    throw bridgeAway()
+  }
+  const { store } = opened.use(reached)
+  const { env } = context
+  return new LeaderMember({
+    session,
+    reader: async () =>
+      (await findCaller({ state, parent: process.ppid, without, place: undefined, env, named: named() })).incarnation,
+    clock: context.clock,
+    store,
+    files: (typed, repository) => filesHere(context, typed, repository),
+  })
+}
+
+/** A server of tools lives as long as its client: it must not have the database open beside a bridge that starts meanwhile. */
+function bridgeAway(): S2Error {
+  return new S2Error('unavailable', 'the bridge of this host is away, and nothing else knows the orchestrator here', {
+    next: 'start s2-bridge, and call again',
+  })
+}
+
+/** The member that speaks by this host's credentials. What it opens is closed with `opened`. */
 export async function openHostMember(
   context: CommandContext,
   { session, without, named }: HostMemberOptions,

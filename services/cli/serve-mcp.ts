@@ -17,6 +17,9 @@ export async function serveMcp(context: CommandContext, session: string | null):
   let named: string | null = null
   const open = (): Promise<Member> => {
     member ??= openMember(context, session as SessionId | null, opened, () => named)
+    member.catch(() => {
+      member = null // the next call tries again
+    })
     return member
   }
   const server = new McpServer({
@@ -38,6 +41,6 @@ async function openMember(
   opened: AsyncDisposableStack,
   named: () => string | null,
 ): Promise<Member> {
-  const { openHostMember } = await import('./open-host-member.ts')
-  return await openHostMember(context, { session, without: 'parent', named }, opened)
+  const { openMember: openHere } = await import('./open-host-member.ts')
+  return await openHere(context, { session, without: 'parent', named }, opened)
 }

@@ -5,8 +5,11 @@ import { terseLog } from '#console/store-access.ts'
 import { ago, indented, oneLine } from '#console/terminal-text.ts'
 import type { StoredMessage } from '#fleet/message.ts'
 import { findCaller } from '#member/caller.ts'
+import type { LeaderMember } from '#member/leader-member.ts'
+import { ANY_SPEAKER, type CheckedMail } from '#member/member.ts'
 import { watchFolder } from '#runtime/folder-watch.ts'
 import { isKeepaliveThere } from '#runtime/program-presence.ts'
+import { readCredentials } from '#spool/credentials.ts'
 import { Inbox } from '#spool/inbox.ts'
 import { type HandedMessage, InboxLeases } from '#spool/inbox-leases.ts'
 import { type MessageTaker, SOMEBODY } from '#spool/message-taker.ts'
@@ -43,6 +46,7 @@ export function define(command: Command, context: CommandContext): void {
     .addHelpText('after', EXAMPLES)
     .action(async (options: Options) => {
       const state = stateFolder(context)
+      if (await checkAsLeader(context, options)) return
       const inbox = new Inbox(state, (fault) => context.tell(`s2: ${fault}\n`))
       if (options.wait !== undefined) await untilNew(inbox, options.wait, context)
       const messages = await take(context, inbox, options)
@@ -50,10 +54,61 @@ export function define(command: Command, context: CommandContext): void {
       if (messages.length === 0 && options.again !== true && !(await isKeepaliveThere(state))) {
         context.tell(`s2: no s2-keepalive serves ${state}: no new mail arrives until one does\n`)
       }
-      if (options.json === true) for (const message of messages) context.print(`${JSON.stringify(message)}\n`)
-      else context.print(messages.length === 0 ? 'no new messages\n' : messages.map(written(context)).join('\n'))
+      show(context, options, messages)
       if (options.ack === true) await ackPrinted(context, inbox, messages)
     })
+}
+
+/** On the bridge's own host the orchestrator has no inbox: its mail lies in the database. Answers false elsewhere. */
+async function checkAsLeader(context: CommandContext, options: Options): Promise<boolean> {
+  if ((await readCredentials(stateFolder(context))).credentials.length > 0) return false
+  const { openLeaderMember } = await import('../open-host-member.ts')
+  await using opened = new AsyncDisposableStack()
+  const member = await openLeaderMember(context, { session: null, without: 'host', named: () => null }, opened)
+  if (member === null) return false
+  const messages = await untilMail(member, options, context)
+  const shown = messages.map(({ again, ...message }) => (again === null ? message : { ...message, again }))
+  show(context, options, shown)
+  if (options.ack !== true || shown.length === 0) return true
+  if (await context.flush()) {
+    await member.ack(
+      ANY_SPEAKER,
+      shown.map(({ id }) => id),
+    )
+  } else context.tell('s2: what is printed could not be written out, and is not acked\n')
+  return true
+}
+
+async function untilMail(
+  member: LeaderMember,
+  { limit, peek, again, wait = 0 }: Options,
+  { clock, tell }: CommandContext,
+): Promise<CheckedMail['messages']> {
+  if (peek === true || again === true) {
+    const isWanted = ({ delivery }: StoredMessage): boolean => (delivery === 'leased') === (again === true)
+    return (await member.unacked(UNACKED_MAX)).filter(isWanted).slice(0, limit).map(asFirst)
+  }
+  const until = clock.now() + wait
+  for (;;) {
+    const { messages, why } = await member.check(ANY_SPEAKER, limit)
+    if (messages.length === 0 && clock.now() < until) {
+      await clock.sleep(Math.min(LOOK_MS, until - clock.now()))
+      continue
+    }
+    if (why !== null) tell(`s2: ${why}\n`)
+    return messages
+  }
+}
+
+const UNACKED_MAX = 1_000
+
+function asFirst(message: StoredMessage): CheckedMail['messages'][number] {
+  return { ...message, again: null }
+}
+
+function show(context: CommandContext, { json }: Options, messages: readonly HandedMessage[]): void {
+  if (json === true) for (const message of messages) context.print(`${JSON.stringify(message)}\n`)
+  else context.print(messages.length === 0 ? 'no new messages\n' : messages.map(written(context)).join('\n'))
 }
 
 async function take(
