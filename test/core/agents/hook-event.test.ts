@@ -28,6 +28,19 @@ test('what Codex gave its hooks is read', () => {
   assert.ok(events.every((each) => each?.folder === '/home/agent/project' && each.id === events[0]?.id))
 })
 
+test('what Gemini CLI gave its hooks is read, with a turn that a hook made go on', () => {
+  const events = recorded('gemini').map((line) => readHookEvent('gemini', null, line))
+  assert.deepEqual(
+    events.map((each) => each?.kind),
+    ['start', 'prompt', 'tool_begun', 'tool_ended', 'turn_ended', 'prompt', 'turn_ended', 'end'],
+  )
+  assert.deepEqual(
+    events.map((each) => each?.isStopHookActive),
+    [false, false, false, false, false, false, true, false],
+  )
+  assert.ok(events.every((each) => each?.folder === '/home/agent/project' && each.id === events[0]?.id))
+})
+
 test('a prompt is kept by the wakes that it names, and by nothing else', () => {
   const read = event({
     hook_event_name: 'UserPromptSubmit',

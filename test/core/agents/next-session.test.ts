@@ -112,7 +112,7 @@ test('the wakes that were read are remembered, the newest last, and not without 
 })
 
 test('whole recorded sessions end gone, and were never anything odd', () => {
-  for (const client of ['claude', 'codex'] as const) {
+  for (const client of ['claude', 'codex', 'gemini'] as const) {
     const lines = recorded(client).map((line) => JSON.parse(line) as Record<string, unknown>)
     const last = after(...lines.map((line) => ({ ...line, session_id: 'one' })))
     assert.equal(last.activity.state, 'gone')

@@ -4,8 +4,8 @@ import { type HookEvent, readHookEvent } from '#agents/hook-event.ts'
 import type { HookReport } from '#agents/hook-report.ts'
 import { nextSession } from '#agents/next-session.ts'
 
-/** What a client gave its hooks, one line an event, as it was recorded: Claude Code 2.1.332, Codex 0.171.0. */
-export function recorded(client: 'claude' | 'codex'): string[] {
+/** What a client gave its hooks, one line an event, as it was recorded: Claude Code 2.1.332, Codex 0.171.0, Gemini CLI 0.61.0. */
+export function recorded(client: 'claude' | 'codex' | 'gemini'): string[] {
   return readFileSync(`test/core/agents/recorded/${client}.jsonl`, 'utf8').trim().split('\n')
 }
 
