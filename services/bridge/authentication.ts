@@ -1,4 +1,3 @@
-import { createHash, timingSafeEqual } from 'node:crypto'
 import { S2Error } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import {
@@ -14,6 +13,7 @@ import {
   UNREAD_SIGNATURE,
   verify,
 } from '#fleet/signature.ts'
+import { isSameSecret } from '#runtime/same-secret.ts'
 import type { NonceCache } from './nonce-cache.ts'
 import type { TokenCache } from './token-cache.ts'
 
@@ -55,9 +55,8 @@ export class Authentication {
     const match = /^Bearer +([A-Za-z0-9_-]{1,64}\/[ab])\.([\x21-\x7e]{16,512})$/i.exec(String(authorization ?? ''))
     if (match === null) throw withoutBearer()
     const session = match[1] as SessionId
-    const given = digestOf(match[2] as string)
     const known = await this.#tokensOf(session, mayAsk)
-    if (!known.some((token) => timingSafeEqual(digestOf(token), given))) throw unknownBearer()
+    if (!known.some((token) => isSameSecret(match[2] as string, token))) throw unknownBearer()
     return session
   }
 
@@ -95,10 +94,6 @@ export class Authentication {
     if (!mayAsk()) throw tooManyUnknown()
     return await this.#tokens.fetch(session)
   }
-}
-
-function digestOf(token: string): Buffer {
-  return createHash('sha256').update(token).digest()
 }
 
 function withoutBearer(): S2Error {

@@ -1,9 +1,9 @@
-import { createHash, timingSafeEqual } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { CLIENTS, type Client } from '#agents/client-session.ts'
 import type { HookDoor } from '#agents/hook-door.ts'
 import { HOOK_INPUT_MAX, type HookEvent, readHookEvent } from '#agents/hook-event.ts'
 import { listen } from '#runtime/health.ts'
+import { isSameSecret } from '#runtime/same-secret.ts'
 
 /** Answers an event with what its client is told; empty for nothing. */
 export type HookListener = (event: HookEvent) => Promise<string>
@@ -52,17 +52,8 @@ async function answer(
 function refusalOf({ method, headers }: IncomingMessage, { port, secret }: HookDoor): number | null {
   if (headers.host !== `127.0.0.1:${port}` && headers.host !== `localhost:${port}`) return 403
   if (headers.origin !== undefined) return 403
-  if (!isSame(headers.authorization ?? '', `Bearer ${secret}`)) return 401
+  if (!isSameSecret(headers.authorization ?? '', `Bearer ${secret}`)) return 401
   return method === 'POST' ? null : 405
-}
-
-/** Compares without telling by its time how much was right. */
-function isSame(one: string, other: string): boolean {
-  return timingSafeEqual(digest(one), digest(other))
-}
-
-function digest(text: string): Buffer {
-  return createHash('sha256').update(text).digest()
 }
 
 async function eventIn(request: IncomingMessage, client: Client): Promise<HookEvent | null> {
