@@ -7,6 +7,7 @@ import type { ClientFacts } from '#agents/hook-report.ts'
 import { HookReports } from '#agents/hook-reports.ts'
 import { sessionIn } from '#agents/session-in.ts'
 import type { CommandContext } from '#console/context.ts'
+import { optionIn } from '#runtime/option-in.ts'
 import { pidNamespace } from '#runtime/process-life.ts'
 import { path, STATE_FALLBACK } from '#runtime/setting-parsers.ts'
 import { readHookInput } from './hook-input.ts'
@@ -46,11 +47,6 @@ function readArguments(argv: readonly string[], env: CommandContext['env']): Ask
   const state = path(optionIn(argv, '--state') ?? env.S2_STATE ?? STATE_FALLBACK)
   const [name = null] = argv
   return { client, state, name: name?.startsWith('-') === true ? null : name }
-}
-
-function optionIn(argv: readonly string[], option: string): string | undefined {
-  const at = argv.indexOf(option)
-  return at < 0 ? argv.find((each) => each.startsWith(`${option}=`))?.slice(option.length + 1) : argv[at + 1]
 }
 
 async function hear({ name, client, state }: Asked, context: CommandContext): Promise<void> {

@@ -1,6 +1,7 @@
 import { connect } from 'node:net'
 import { basename, join } from 'node:path'
 import { socketPath } from '#runtime/long-socket-path.ts'
+import { optionIn } from '#runtime/option-in.ts'
 import type { ClientSession } from '../client-session.ts'
 import { forClient, PassingRefusal, type WakeAdapter } from './adapter.ts'
 import { type ClientEnvironment, clientEnvironment, clientFolder, isClientAlive } from './client-environment.ts'
@@ -57,11 +58,6 @@ function isBypassed({ permissionMode }: ClientSession, argv: readonly string[], 
 }
 
 type ClaudeSettings = Readonly<Record<string, unknown>>
-
-function optionIn(argv: readonly string[], option: string): string | undefined {
-  const at = argv.indexOf(option)
-  return at < 0 ? argv.find((each) => each.startsWith(`${option}=`))?.slice(option.length + 1) : argv[at + 1]
-}
 
 function write(path: string, line: string, signal: AbortSignal): Promise<void> {
   using short = socketPath(path)
