@@ -1,7 +1,8 @@
-import { retryAfter, retryTimeIn, systemZone } from '#agents/retry-time.ts'
+import { retryAfter, retryTimeIn } from '#agents/retry-time.ts'
 import { programsOf } from '#fleet/exec-line.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { placeFault, StartError, type StartPlace } from '#runtime/start-error.ts'
+import { systemZone } from '#runtime/wall-day.ts'
 import { clientKindOf, limitIn } from './client-limits.ts'
 import type { CommandEnd } from './running-command.ts'
 

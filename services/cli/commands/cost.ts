@@ -1,5 +1,4 @@
 import { type Command, Option } from 'commander'
-import { systemZone } from '#agents/retry-time.ts'
 import type { CommandContext } from '#console/context.ts'
 import { reachFleet } from '#console/store-access.ts'
 import { table } from '#console/table.ts'
@@ -7,7 +6,7 @@ import { costText, tokensText } from '#console/usage-text.ts'
 import { agentNames } from '#fleet/conversation.ts'
 import { COST_KEYS, type CostKey, type CostTotal, costTotals } from '#fleet/cost-totals.ts'
 import { addUsage, NO_USAGE } from '#fleet/usage.ts'
-import { dayOf } from '#runtime/wall-day.ts'
+import { dayOf, systemZone } from '#runtime/wall-day.ts'
 
 const EXAMPLES = `
 Examples:

@@ -1,10 +1,5 @@
 /** When a client says that it may be tried again, as it words that for people. Times are milliseconds since 1970. */
 
-/** The zone that programs of this machine print their times in. */
-export function systemZone(): string {
-  return new Intl.DateTimeFormat().resolvedOptions().timeZone
-}
-
 /** The value of a `retry-after`, RFC 9110 10.2.3: seconds, or a date as HTTP or ISO 8601 writes it. Null for anything else. */
 export function retryAfter(value: string, now: number): number | null {
   if (/^\d{1,9}$/.test(value)) return now + Number(value) * 1000

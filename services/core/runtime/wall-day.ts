@@ -1,5 +1,10 @@
 /** Days by the clock on a wall of a time zone. Instants are milliseconds since 1970. */
 
+/** The zone that programs of this machine print their times in. */
+export function systemZone(): string {
+  return new Intl.DateTimeFormat().resolvedOptions().timeZone
+}
+
 /** The day of an instant, as ISO 8601 writes it: `2026-11-30`. */
 export function dayOf(instant: number, zone: string): string {
   const options = { timeZone: zone, year: 'numeric', month: '2-digit', day: '2-digit' } as const

@@ -1,5 +1,5 @@
 import type { AgentOptions } from '#agents/agent-options.ts'
-import { systemZone } from '#agents/retry-time.ts'
+import { systemZone } from '#runtime/wall-day.ts'
 import { claudeDriver } from './claude.ts'
 import type { ClientDriver } from './client-driver.ts'
 import { codexDriver } from './codex.ts'

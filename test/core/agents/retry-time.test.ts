@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { retryAfter, retryTimeIn, systemZone } from '#agents/retry-time.ts'
+import { retryAfter, retryTimeIn } from '#agents/retry-time.ts'
+import { systemZone } from '#runtime/wall-day.ts'
 
 /** A Sunday, 5:46 pm in UTC. */
 const NOW = Date.parse('2026-11-29T17:46:00Z')
