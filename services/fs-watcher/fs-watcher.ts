@@ -7,6 +7,7 @@ import { TroubleLog } from '#runtime/trouble-log.ts'
 import { type Config, readConfig } from './config.ts'
 import type { MailSource, MailSourceEvents } from './mail-source.ts'
 import { wakeByCommand } from './run-wake-command.ts'
+import { UntakenTasks } from './untaken-tasks.ts'
 import { WakeProcesses } from './wake-processes.ts'
 import { type Wake, Waker, type WakerParts } from './waker.ts'
 import { WokenMessages } from './woken-messages.ts'
@@ -32,7 +33,9 @@ async function start(config: Config, life: Life): Promise<void> {
   const metrics = watcherMetrics(life)
 
   const troubles = new TroubleLog({ log, health })
+  const untaken = new UntakenTasks()
   const events: MailSourceEvents = {
+    onTask: (to, said) => untaken.hear(to, said),
     onHint: (target) => {
       metrics.hints.add()
       waker.hint(target)
@@ -58,7 +61,7 @@ async function start(config: Config, life: Life): Promise<void> {
     signal: draining,
     source,
     woken,
-    ...(await howToWake(config, command, source, life)),
+    ...(await howToWake(config, command, source, untaken, life)),
     onWake: (ended) => {
       metrics.note(ended)
       health.trouble('wake', ended.error === null ? null : String(ended.error))
@@ -77,16 +80,23 @@ async function howToWake(
   config: Config,
   command: Wake | null,
   source: MailSource,
+  untaken: UntakenTasks,
   { clock, log, health, draining, stack }: Life,
 ): Promise<Pick<WakerParts, 'wake' | 'untilDue'>> {
   if (config.wakeBy === null && command !== null) return { wake: command }
-  const [{ openLadder }, { wakeIdleHolders }, { lookAfterUnwoken, untilDue, wakeByLadder }] = await Promise.all([
-    import('./open-ladder.ts'),
-    import('./wake-idle-holders.ts'),
-    import('./wake-by-ladder.ts'),
+  const [{ openLadder }, { wakeIdleHolders }, { wakeForUntaken }, { lookAfterUnwoken, untilDue, wakeByLadder }] =
+    await Promise.all([
+      import('./open-ladder.ts'),
+      import('./wake-idle-holders.ts'),
+      import('./wake-untaken.ts'),
+      import('./wake-by-ladder.ts'),
+    ])
+  const parts = await openLadder(config, command, source, untaken, { clock, log, health })
+  const looking = Promise.all([
+    lookAfterUnwoken(parts, draining),
+    wakeIdleHolders(parts, draining),
+    wakeForUntaken(parts, draining),
   ])
-  const parts = await openLadder(config, command, source, { clock, log, health })
-  const looking = Promise.all([lookAfterUnwoken(parts, draining), wakeIdleHolders(parts, draining)])
   stack.defer(async () => void (await looking))
   return { wake: wakeByLadder(parts), untilDue: async (target, signal) => await untilDue(target, parts, signal) }
 }

@@ -1,5 +1,6 @@
 import type { StoredMessage } from '#fleet/message.ts'
 import { type SessionId, sideOf } from '#fleet/session-id.ts'
+import { readTaskMessage } from '#fleet/task-messages.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { type Means, watchFolder } from '#runtime/folder-watch.ts'
 import type { Log } from '#runtime/log.ts'
@@ -114,7 +115,7 @@ export class InboxSource implements MailSource {
   }
 
   async #listNow(): Promise<void> {
-    const { inbox, clock, onHint } = this.#parts
+    const { inbox, clock, onHint, onTask } = this.#parts
     const ids = await inbox.list('new')
     this.#listedAt = clock.now()
     const there = new Set(ids)
@@ -123,7 +124,10 @@ export class InboxSource implements MailSource {
     for await (const [id, message] of inbox.readAll('new', unknown)) {
       if (message !== null && !this.#agents.has(message.to)) await this.#readNames(message.to)
       this.#mail.set(id, message === null ? null : mailOf({ ...message, id }))
-      if (message !== null) onHint(this.targetOf(message.to))
+      if (message === null) continue
+      onHint(this.targetOf(message.to))
+      const said = readTaskMessage(message.text)
+      if (said?.type === 'task_assignment' || said?.type === 'task_revoked') onTask?.(message.to, said)
     }
   }
 

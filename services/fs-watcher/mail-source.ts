@@ -2,7 +2,7 @@ import { hash } from 'node:crypto'
 import { textHead } from '#fleet/cut-text.ts'
 import type { StoredMessage, WaitingMessage } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session-id.ts'
-import { readTaskMessage } from '#fleet/task-messages.ts'
+import { type Assignment, type Revocation, readTaskMessage } from '#fleet/task-messages.ts'
 
 /** An unread message, as far as waking its reader goes. */
 export interface UnreadMail {
@@ -80,6 +80,8 @@ export interface MailSource {
 export interface MailSourceEvents {
   /** There may be new mail for this target. */
   onHint(target: WakeTarget): void
+  /** Mail of a worker names a task of its own: it is assigned, or was taken away. Only the inbox of a host tells. */
+  onTask?(to: SessionId, said: Assignment | Revocation): void
   /** The whole source has been read. */
   onLook(): void
   /** The source cannot be read. */

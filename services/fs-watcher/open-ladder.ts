@@ -6,10 +6,12 @@ import { trialsFile, WakeMemory } from '#agents/wake/wake-memory.ts'
 import type { Life } from '#runtime/run.ts'
 import { HeldTasks } from '#spool/held-tasks.ts'
 import { Outbox } from '#spool/outbox.ts'
+import { isWorkedFor } from '#spool/session-lock.ts'
 import type { Config } from './config.ts'
 import { ALL_ENDS_A, type MailSource } from './mail-source.ts'
+import type { UntakenTasks } from './untaken-tasks.ts'
 import { WakeActs } from './wake-acts.ts'
-import type { HolderParts } from './wake-idle-holders.ts'
+import type { UntakenParts } from './wake-untaken.ts'
 import { WakeWaits } from './wake-waits.ts'
 import type { Wake, WakeCall } from './waker.ts'
 
@@ -18,8 +20,9 @@ export async function openLadder(
   config: Config,
   command: Wake | null,
   source: MailSource,
+  untaken: UntakenTasks,
   { clock, log, health }: Pick<Life, 'clock' | 'log' | 'health'>,
-): Promise<HolderParts> {
+): Promise<UntakenParts> {
   const { state, env, wakeBy } = config
   const all = wakeAdapters({ clock, state, env, webhook: config.wakeWebhook })
   const adaptersFor = (call: WakeCall | null): WakeAdapter[] => {
@@ -36,6 +39,8 @@ export async function openLadder(
     isSole: (target) => target === ALL_ENDS_A,
     adapters: adaptersFor,
     held: new HeldTasks(state),
+    untaken,
+    isWorkedFor: async (session) => await isWorkedFor(state, session),
     waits: new WakeWaits({ log, health }),
     acts: new WakeActs({ state, outbox: new Outbox(state) }),
   }

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { ClientSession } from '#agents/client-session.ts'
 import { climb } from '#agents/wake/climb.ts'
+import type { SessionId } from '#fleet/session-id.ts'
 import { wakeText } from '#fleet/wake-text.ts'
 import { Loop } from '#runtime/loop.ts'
 import type { HeldTask, HeldTasks } from '#spool/held-tasks.ts'
@@ -12,7 +13,7 @@ export interface HolderParts extends LadderParts {
 }
 
 /** How long a client may idle with a task in hand before it is woken: a person may be about to write. */
-const IDLE_MS = 300_000
+export const IDLE_MS = 300_000
 const LOOK_MS = 15_000
 
 /** An idle client, and the task that it took and has not ended. */
@@ -67,15 +68,33 @@ function nameOf({ session, held }: IdleHolder): string {
 }
 
 async function wakeHolder({ session, held }: IdleHolder, parts: HolderParts, signal: AbortSignal): Promise<void> {
+  const isOver = async (): Promise<boolean> => {
+    const tasks = await parts.held.list()
+    return !tasks.some(({ task, epoch, work }) => task === held.task && epoch === held.epoch && work === held.work)
+  }
+  await wakeForTask({ session, of: held.session, assigned: [], task: held.task, isOver }, parts, signal)
+}
+
+/** Wakes an idle client for a task that was assigned to its agent, or that it holds. */
+export interface TaskWake {
+  readonly session: ClientSession
+  /** The session of the fleet that the task is of. */
+  readonly of: SessionId
+  readonly assigned: readonly string[]
+  readonly task: string | null
+  readonly isOver: () => Promise<boolean>
+}
+
+export async function wakeForTask(
+  { session, of, assigned, task, isOver }: TaskWake,
+  parts: LadderParts,
+  signal: AbortSignal,
+): Promise<void> {
   const { clock, memory, source, log, waits } = parts
-  const target = source.targetOf(held.session) ?? held.session
+  const target = source.targetOf(of) ?? of
   const look = async () => {
     const [now] = (await parts.sessions()).filter(({ client, id }) => client === session.client && id === session.id)
-    const tasks = await parts.held.list()
-    const isOpen = tasks.some(
-      ({ task, epoch, work }) => task === held.task && epoch === held.epoch && work === held.work,
-    )
-    return { session: now ?? null, isTaken: now === undefined || !isOpen }
+    return { session: now ?? null, isTaken: now === undefined || (await isOver()) }
   }
   const trials = await parts.trials()
   const messages = (await source.unread(target)).length
@@ -87,7 +106,7 @@ async function wakeHolder({ session, held }: IdleHolder, parts: HolderParts, sig
       sent: () => memory.sent(target),
       look,
       newId: () => randomBytes(6).toString('hex'),
-      text: (id) => wakeText(id, { from: [], messages, assigned: [], task: held.task }),
+      text: (id) => wakeText(id, { from: [], messages, assigned, task }),
       onSend: async () => {
         waits.over(target)
         await memory.noteSent(target, clock.wall())
@@ -97,5 +116,5 @@ async function wakeHolder({ session, held }: IdleHolder, parts: HolderParts, sig
     signal,
   ).finally(() => waits.over(target))
   if (end.isRead) await noteWorked(target, end, parts)
-  else log.warn('idle holder not woken', { target, task: held.task })
+  else log.warn('idle holder not woken', { target, task: task ?? assigned.join(', ') })
 }

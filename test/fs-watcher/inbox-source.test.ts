@@ -48,3 +48,28 @@ test('a thousand messages are read with a few looks into their folder, and hinte
   abort.abort()
   await watching
 })
+
+test('tasks that the mail assigns and takes away are told, each once', async () => {
+  using home = tempState()
+  const inbox = new Inbox(home.state)
+  const told: string[] = []
+  const source = new InboxSource({
+    clock: new ManualClock(),
+    log: recordingLog(),
+    signal: new AbortController().signal,
+    inbox,
+    state: home.state,
+    pollMs: 1_000,
+    onHint: () => undefined,
+    onTask: (to, { type, task, epoch }) => told.push(`${to} ${type} ${task} ${epoch}`),
+    onLook: () => undefined,
+    onTrouble: assert.fail,
+  })
+  const say = (fields: object): string => JSON.stringify({ task_id: 't-1', ...fields })
+  await inbox.put({ ...letter(1), text: say({ type: 'task_assignment', epoch: 3, description: 'x' }) })
+  await inbox.put({ ...letter(2), text: say({ type: 'status_update', status: 'done' }) })
+  await source.unread(READER)
+  await inbox.put({ ...letter(3), text: say({ type: 'task_revoked', epoch: 3, reason: 'cancelled' }) })
+  await source.unread(READER)
+  assert.deepEqual(told, [`${READER} task_assignment t-1 3`, `${READER} task_revoked t-1 3`])
+})

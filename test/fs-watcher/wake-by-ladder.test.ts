@@ -12,8 +12,10 @@ import { recordingLog } from '#runtime/log.ts'
 import { processStart } from '#runtime/process-stat.ts'
 import type { HeldTask } from '#spool/held-tasks.ts'
 import { previewOf, type UnreadMail } from '../../services/fs-watcher/mail-source.ts'
+import { UntakenTasks } from '../../services/fs-watcher/untaken-tasks.ts'
 import { lookAfterUnwoken, untilDue, wakeByLadder } from '../../services/fs-watcher/wake-by-ladder.ts'
 import { type HolderParts, idleHolders, wakeIdleHolders } from '../../services/fs-watcher/wake-idle-holders.ts'
+import { wakeForUntaken } from '../../services/fs-watcher/wake-untaken.ts'
 import { WakeWaits } from '../../services/fs-watcher/wake-waits.ts'
 import type { WakeCall } from '../../services/fs-watcher/waker.ts'
 import { sampleSession } from '../core/agents/sample-session.ts'
@@ -264,4 +266,43 @@ test('who idles with a task is told by who took it, and a lost task is nobody’
   assert.equal(found({ lost: 'it went to another' }), 0)
   assert.equal(found({}, { since: now - 299_000 }), 0)
   assert.equal(found({}, { activity: { state: 'working', what: null, until: null } }), 0)
+})
+
+test('a client that idles for five minutes beside a task that was read of and not taken is woken once', async () => {
+  const { parts, at, abort, clock, texts, passes } = await scene('untaken', 'reads')
+  const untaken = new UntakenTasks()
+  const assign = (task: string, epoch: number): void => untaken.hear(SESSION, { type: 'task_assignment', task, epoch })
+  const somewhat = async (): Promise<void> => {
+    let looks = 0
+    await passes('some time has passed', () => {
+      looks += 1
+      return looks > 20
+    })
+  }
+  const working = new Set<SessionId>()
+  const waking = wakeForUntaken({ ...parts, untaken, isWorkedFor: async (each) => working.has(each) }, abort.signal)
+  assign('t-1', 1)
+  await clock.advance(320_000)
+  assert.deepEqual(texts, [], 'its mail is unread, which another wake tells')
+  at.unread = []
+  await passes('it is woken', () => texts.length === 1)
+  assert.match(texts[0] ?? '', /: no unread message\. Assigned and not taken: t-1\. .*"s2 task take" begins a task\.$/)
+  await clock.advance(900_000)
+  assert.equal(texts.length, 1)
+  assign('t-1', 2)
+  await passes('it is woken for the next epoch', () => texts.length === 2)
+  assign('t-1', 1)
+  assign('t-1', 2)
+  assign('t-2', 1)
+  untaken.hear(SESSION, { type: 'task_revoked', task: 't-2', epoch: 1 })
+  at.held = [heldTask({ task: 't-3', epoch: 4 })]
+  assign('t-3', 4)
+  await somewhat()
+  working.add(SESSION)
+  at.held = []
+  assign('t-4', 1)
+  await somewhat()
+  assert.equal(texts.length, 2, 'an earlier epoch, what was taken away, what is held, what s2 work takes')
+  abort.abort()
+  await waking.catch(() => undefined)
 })

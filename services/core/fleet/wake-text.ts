@@ -20,7 +20,7 @@ export interface WakeFacts {
   readonly from: readonly string[]
   /** Unread messages. */
   readonly messages: number
-  /** The tasks that these messages assign to the agent. */
+  /** The tasks that these messages assign to the agent or, without messages, that earlier ones did. */
   readonly assigned: readonly string[]
   /** The task that is held by this agent; null where there is none. */
   readonly task: string | null
@@ -38,7 +38,7 @@ export function wakeText(id: string, { from, messages, assigned, task }: WakeFac
   const mail = `${messages} unread ${messages === 1 ? 'message' : 'messages'}${shown === '' ? '' : ` from ${shown}`}`
   return [
     `${wakeHead(id)}: ${messages === 0 ? 'no unread message' : mail}.`,
-    ...(tasks === '' ? [] : [`Assigned by them: ${tasks}.`]),
+    ...(tasks === '' ? [] : [`Assigned ${messages === 0 ? 'and not taken' : 'by them'}: ${tasks}.`]),
     ...(task === null ? [] : [`Task ${named(task)} is open.`]),
     'The MCP tool check_messages or the command "s2 check" reads messages; take_task or "s2 task take" begins a task.',
   ].join(' ')

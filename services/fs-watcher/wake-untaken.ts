@@ -1,0 +1,66 @@
+import type { ClientSession } from '#agents/client-session.ts'
+import type { SessionId } from '#fleet/session-id.ts'
+import { Loop } from '#runtime/loop.ts'
+import { chooseSession, hasClientEnded } from './choose-session.ts'
+import type { UntakenTask, UntakenTasks } from './untaken-tasks.ts'
+import { type HolderParts, IDLE_MS, wakeForTask } from './wake-idle-holders.ts'
+
+export interface UntakenParts extends HolderParts {
+  readonly untaken: UntakenTasks
+  /** Whether a program such as `s2 work` takes the tasks of a session. */
+  readonly isWorkedFor: (session: SessionId) => Promise<boolean>
+}
+
+/** A task that is taken and ended between two looks counts as not taken. */
+const LOOK_MS = 1_000
+
+/**
+ * Wakes clients that idle although their agents have read of a task that nobody took, once for each task and epoch; until the signal
+ * aborts. What is unread is told by the wake for the mail.
+ */
+export async function wakeForUntaken(parts: UntakenParts, signal: AbortSignal): Promise<void> {
+  const { clock, log, untaken, held } = parts
+  const loop = new Loop({
+    clock,
+    signal,
+    step: async () => {
+      if (untaken.list().length === 0) return LOOK_MS
+      untaken.see(await held.list())
+      await settleWorkedFor(parts)
+      for (const task of untaken.list()) await wakeIfIdle(task, parts, signal)
+      return LOOK_MS
+    },
+    onError: (error) => {
+      log.warn('tasks that were not taken cannot be looked up', { error })
+      return LOOK_MS
+    },
+  })
+  await loop.done
+}
+
+/** What takes the tasks of a session by itself needs no client that is woken. */
+async function settleWorkedFor({ untaken, isWorkedFor }: UntakenParts): Promise<void> {
+  for (const session of new Set(untaken.list().map((each) => each.session))) {
+    if (!(await isWorkedFor(session))) continue
+    for (const each of untaken.list()) if (each.session === session) untaken.settle(each)
+  }
+}
+
+async function wakeIfIdle(task: UntakenTask, parts: UntakenParts, signal: AbortSignal): Promise<void> {
+  const { clock, source, untaken, held } = parts
+  const session = idleClient(task, await parts.sessions(), clock.wall())
+  if (session === null || (await source.unread(source.targetOf(task.session) ?? task.session)).length > 0) return
+  const isOver = async (): Promise<boolean> => {
+    untaken.see(await held.list())
+    return !untaken.has(task)
+  }
+  const wake = { session, of: task.session, assigned: [task.task], task: null, isOver }
+  await wakeForTask(wake, parts, signal).finally(() => untaken.settle(task))
+}
+
+function idleClient({ session }: UntakenTask, sessions: readonly ClientSession[], now: number): ClientSession | null {
+  const covers = (each: SessionId): boolean => each === session
+  const chosen = chooseSession(sessions, { covers, takesUnnamed: false })
+  if (chosen === null || chosen.activity.state !== 'idle' || hasClientEnded(chosen)) return null
+  return now - chosen.since >= IDLE_MS ? chosen : null
+}
