@@ -109,21 +109,27 @@ describe('a wake is read by', { concurrency: 2 }, () => {
     await model.asked('by a wake', (question) => question.key === home.sentKey && isWoken(question))
   })
 
-  test('nobody who has begun to write: his draft stays', async () => {
+  test('who has begun to write once his draft is away, which stays until then', async () => {
     await using home = await placedClaude(fleet, workerAt('draft'), model)
     const terminal = await home.sit()
     await fleet.activity(workerAt('draft'), 'idle')
     await terminal.write('half a sentence')
     await fleet.tell(workerAt('draft'), 'mail')
     await until(
-      'the watcher gave up',
-      () => /agent not woken.*no empty prompt/.test(fleet.logOf(workerAt('draft'), 'fs-watcher')),
+      'the watcher waits',
+      () => /wake waits for the client.*"for":"passing"/.test(fleet.logOf(workerAt('draft'), 'fs-watcher')),
       30_000,
     )
     const screen = await terminal.screen()
     assert.match(screen, /half a sentence/)
     assert.doesNotMatch(screen, /S2 wake/)
     assert.ok(!model.questions.some(({ key }) => key === home.sentKey))
+    await terminal.press('C-u')
+    await until(
+      'it is woken',
+      () => /wake read.*"rung":"tmux"/.test(fleet.logOf(workerAt('draft'), 'fs-watcher')),
+      60_000,
+    )
   })
 
   for (const [place, rung, how] of [

@@ -61,8 +61,8 @@ export type WakeStep =
 /** How long the agent has for reading a wake before the next rung is tried, milliseconds. */
 export const PROOF_MS = 30_000
 /** How long after a passing refusal a rung is tried again, and how often it is tried: for five minutes. */
-export const AGAIN_MS = 15_000
-export const AGAIN_MAX = 20
+export const AGAIN_MS = 5_000
+export const AGAIN_MAX = 60
 /** What one agent is sent in an hour. */
 export const WAKES_AN_HOUR = 12
 export const HOUR_MS = 3_600_000
