@@ -392,7 +392,7 @@ test('a bridge that takes a call and never answers holds no commit for as long a
     const said = await runIn('git', ['commit', '--quiet', '-m', 'a change'], agent.folder, agent.hasty)
     const tookMs = performance.now() - began
     assert.equal(said.code, 0, said.err)
-    assert.match(said.err, /was not checked .*: the fleet does not answer/)
+    assert.match(said.err, /by the list of .* ago: the fleet does not answer/)
     assert.ok(tookMs < CALL_MS, `${tookMs} ms`)
   } finally {
     silent.kill()
