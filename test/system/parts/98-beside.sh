@@ -38,7 +38,7 @@ made=$(inside s2 conversation create --role-b tests --agent-b python-agent --sho
 id=$(echo "$made" | field id) token=$(echo "$made" | field b)
 call="\"conversation_id\": \"$id\", \"session_id\": \"b\", \"token\": \"$token\""
 check 'S2 sends' inside s2 send "$id" 'word from S2'
-check 'and carol’s agent has it' says 'word from S2' python_bridge "{\"tool\": \"check_messages\", \"arguments\": {$call}}"
+check 'and carol’s agent has it' within 10 says 'word from S2' python_bridge "{\"tool\": \"check_messages\", \"arguments\": {$call}}"
 check 'carol’s agent sends' says '"id"' python_bridge "{\"tool\": \"send_to_partner\", \"arguments\": {$call, \"message\": \"word from Python\"}}"
 check 'and S2 has it' within 5 says 'word from Python' inside s2 check
 check 'what lies beside it is the group’s' test "$(inside sh -c 'stat -c "%G %a" /srv/bridge/* | sort -u')" = 'bridge 660'
