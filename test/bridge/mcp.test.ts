@@ -154,6 +154,24 @@ test('what a reader had in hand that died comes again, marked, and the check of 
   assert.deepEqual(await ground.store.unacked(b.session, 0, 10), [], 'its own next check acked it')
 })
 
+test('a task that one reader works on is given to no other, and is ended by none but that one', async () => {
+  const { a, b } = await ground.channel()
+  const rest = { description: 'x', priority: 'P2', role: null, deadline: null, createdBy: a.session } as const
+  await ground.store.addTask({ id: 'one', holder: b.session, ...rest })
+  const [first, second] = [await newReader(b), await newReader(b)]
+  assert.equal((await call('take_task', {}, b, first)).task.task_id, 'one')
+  assert.equal((await call('take_task', {}, b, first)).task.epoch, 1, 'again the same')
+  assert.equal((await call('take_task', {}, b, second)).task, null)
+  const codeOf = async (name: string, reader: Record<string, string>): Promise<string> =>
+    (await call(name, { task_id: 'one', ...(name === 'fail_task' ? { reason: 'x' } : {}) }, b, reader)).error?.code
+  for (const name of ['take_task', 'report_progress', 'complete_task', 'fail_task'])
+    assert.equal(await codeOf(name, second), 'conflict', name)
+  await ground.store.leaseTask(b.session, 'a later life')
+  for (const name of ['report_progress', 'complete_task']) assert.equal(await codeOf(name, first), 'conflict', name)
+  const { state, epoch } = await ground.store.task('one')
+  assert.deepEqual([state, epoch], ['accepted', 2], 'the one who lost it ended nothing')
+})
+
 test('a reader’s name that is none counts for nothing', async () => {
   const { a, b } = await ground.channel()
   await ground.store.send(a.session, 'k', { text: 'one' })

@@ -1,11 +1,10 @@
-import { randomBytes } from 'node:crypto'
-import { isPassing, S2Error } from '#fleet/errors.ts'
+import { isPassing } from '#fleet/errors.ts'
 import { checkDraft, type MessageDraft } from '#fleet/message.ts'
 import type { Addressee, FleetAgent } from '#fleet/peer-messages.ts'
-import { RESERVED_FOR_MS, type Reservation, type ReservationChoice } from '#fleet/reservation.ts'
+import { RESERVED_FOR_MS, type Reservation } from '#fleet/reservation.ts'
 import type { SaidStatus } from '#fleet/said-status.ts'
 import { ORCHESTRATOR, partnerOf, type SessionId, type Side, sideOf } from '#fleet/session-id.ts'
-import { ANY_ROLE, checkTask, type NewTask, type Task } from '#fleet/task.ts'
+import type { NewTask, Task } from '#fleet/task.ts'
 import { isMeantFor, readAssignmentNews } from '#fleet/task-messages.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import { isKeepaliveThere } from '#runtime/program-presence.ts'
@@ -34,13 +33,9 @@ import type {
   TakenTask,
   TaskWish,
 } from './member.ts'
+import { chosenFiles, type ReadFiles } from './named-files.ts'
 import { partnerStatus } from './partner-status.ts'
-
-/** Files of a repository, by globs from its top. */
-export interface NamedFiles {
-  readonly repository: readonly string[]
-  readonly globs: readonly string[]
-}
+import { wishedTask } from './wished-task.ts'
 
 export interface HostMemberParts {
   readonly state: string
@@ -54,7 +49,7 @@ export interface HostMemberParts {
   administration(): Promise<Store>
   caller(place: string | undefined): Promise<CallingClient>
   /** Files as the agent names them, read as the commands read them: from the folder that it works in. */
-  files(typed: readonly string[], repository: string | null): Promise<NamedFiles>
+  readonly files: ReadFiles
   /** Who reads mail here. */
   taker(): Promise<MessageTaker>
   /** How long a message stays with a reader that does not ack it, milliseconds. */
@@ -162,16 +157,9 @@ export class HostMember implements Member {
   async release(as: Speaker, which: ReleaseWish): Promise<Reservation[]> {
     const { session } = await this.#sessions.agent(as)
     const store = await this.#parts.store()
-    const released = await store.releaseFiles(session, await this.#chosen(which))
+    const released = await store.releaseFiles(session, await chosenFiles(which, this.#parts.files))
     await this.#keepList(store)
     return released
-  }
-
-  /** All of a repository that is named means that one, wherever the agent works. */
-  async #chosen({ globs, repository }: ReleaseWish): Promise<ReservationChoice> {
-    if (globs === null && repository !== null) return { globs, repository: [repository] }
-    const named = await this.#parts.files(globs ?? [], repository)
-    return { globs: globs === null ? null : named.globs, repository: named.repository }
   }
 
   /** What was changed is changed; hooks of git ask for themselves where the list could not be had. */
@@ -203,19 +191,7 @@ export class HostMember implements Member {
   async assign(as: Speaker, wish: TaskWish): Promise<Task> {
     const { session } = await this.#sessions.agent(as)
     const store = await this.#parts.store()
-    const { description, role, priority, onDeadline, deadlineMs } = wish
-    const task: NewTask = {
-      id: wish.id ?? `t-${randomBytes(5).toString('hex')}`,
-      description,
-      priority,
-      role: role === ANY_ROLE ? null : role,
-      holder: wish.to === null ? null : await holderNamed(store, wish.to),
-      deadline: deadlineMs === null ? null : this.#parts.clock.wall() + deadlineMs,
-      onDeadline,
-      createdBy: session,
-    }
-    checkTask(task)
-    return await addSurely(store, task)
+    return await addSurely(store, await wishedTask(wish, session, store, this.#parts.clock))
   }
 
   async noteCall(): Promise<string[]> {
@@ -240,15 +216,6 @@ export class HostMember implements Member {
     const why = put.state === 'carried' ? null : await whyNotCarried(clock, state, from)
     return { state: put.state, from, to, id: null, why }
   }
-}
-
-/** The worker's end of an agent's newest conversation. */
-async function holderNamed(store: Store, to: string): Promise<SessionId> {
-  const found = (await store.conversations()).findLast(({ agents, id }) => agents.b === to || `${id}/b` === to)
-  if (found !== undefined) return `${found.id}/b` as SessionId
-  throw new S2Error('not_found', `no task was added: there is no agent ${JSON.stringify(to)}`, {
-    next: 'list_agents shows the agents; leave `to` out and name a role to let any of that role do it',
-  })
 }
 
 async function addSurely(store: Store, task: NewTask): Promise<Task> {

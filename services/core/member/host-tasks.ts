@@ -1,6 +1,6 @@
 import { S2Error } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session-id.ts'
-import type { Report, Task } from '#fleet/task.ts'
+import type { Report } from '#fleet/task.ts'
 import { checkHolder } from '#fleet/task-ownership.ts'
 import { isKeepaliveThere } from '#runtime/program-presence.ts'
 import { type HeldTask, HeldTasks, isHolderAlive } from '#spool/held-tasks.ts'
@@ -13,7 +13,8 @@ import type { CallingClient } from './caller.ts'
 import { type OutboxWait, putAndWait, whyNotCarried } from './host-outbox.ts'
 import type { ReportedTask, SaidProgress, TakenTask } from './member.ts'
 import { progressLine } from './progress-line.ts'
-import { STOP, TaskAtWork } from './task-at-work.ts'
+import { heldByAnother, notHeld, refuseTake, STOP } from './refused-tasks.ts'
+import { TaskAtWork } from './task-at-work.ts'
 
 export interface HostTasksParts extends Omit<OutboxWait, 'patienceMs'> {
   readonly state: string
@@ -220,33 +221,5 @@ function isOf(held: HeldTask, { incarnation, process, sharesProcess }: CallingCl
 function workedFor(session: SessionId): S2Error {
   return new S2Error('conflict', `\`s2 work\` runs on this host for ${session} and takes its tasks`, {
     next: 'let it do them, or have it ended first',
-  })
-}
-
-function heldByAnother(id: string): S2Error {
-  return new S2Error('conflict', `another client of this host works on task ${id}`, {
-    next: 'take another task: leave the id out',
-  })
-}
-
-function notHeld(task: Task, session: SessionId): S2Error {
-  if (task.holder !== session) {
-    const now = task.holder === null ? 'nobody has it' : `${task.holder} has it`
-    return new S2Error('stale_epoch', `task ${task.id} is not yours: ${now}, at epoch ${task.epoch}`, { next: STOP })
-  }
-  return new S2Error('conflict', `task ${task.id} is ${task.state}, and you have not taken it`, {
-    next: `take it first: take_task with task_id ${task.id}`,
-  })
-}
-
-async function refuseTake(store: Store, session: SessionId, id: string): Promise<never> {
-  const task = await store.task(id)
-  if (task.holder !== session) {
-    throw new S2Error('conflict', `task ${id} is not assigned to you`, {
-      next: 'list_tasks shows those that are; a pending one is assigned by the fleet',
-    })
-  }
-  throw new S2Error('conflict', `task ${id} is ${task.state} and cannot be taken now`, {
-    next: 'list_tasks shows what is open; a paused task can be taken when its pause is over',
   })
 }

@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto'
 import { FOREIGN_INCARNATION } from '#fleet/beat.ts'
 import type { Conversation } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
@@ -6,11 +5,10 @@ import { checkDraft, type MessageDraft, type StoredMessage } from '#fleet/messag
 import type { Addressee, FleetAgent } from '#fleet/peer-messages.ts'
 import { RESERVED_FOR_MS, type Reservation } from '#fleet/reservation.ts'
 import { ALIVE_MS, type SaidStatus } from '#fleet/said-status.ts'
-import { isObserver, type SessionId, type Side, sessionId } from '#fleet/session-id.ts'
+import { conversationOf, isObserver, type SessionId, type Side, sessionId } from '#fleet/session-id.ts'
 import type { Task } from '#fleet/task.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Store } from '#store/store.ts'
-import type { NamedFiles } from './host-member.ts'
 import {
   ANY_SPEAKER,
   type CheckedMail,
@@ -26,6 +24,7 @@ import {
   type TakenTask,
   type TaskWish,
 } from './member.ts'
+import { chosenFiles, type ReadFiles } from './named-files.ts'
 import { StoreMember } from './store-member.ts'
 
 export interface LeaderMemberParts {
@@ -35,7 +34,7 @@ export interface LeaderMemberParts {
   reader(): Promise<string>
   readonly clock: Clock
   readonly store: Store
-  files(typed: readonly string[], repository: string | null): Promise<NamedFiles>
+  readonly files: ReadFiles
 }
 
 const CONVERSATION_MS = 3 * 3_600_000
@@ -125,8 +124,7 @@ export class LeaderMember implements Member {
   }
 
   async assign(as: Speaker, wish: TaskWish): Promise<Task> {
-    const id = wish.id ?? `t-${randomBytes(5).toString('hex')}`
-    return await (await this.#any(as)).assign(ANY_SPEAKER, { ...wish, id })
+    return await (await this.#any(as)).assign(ANY_SPEAKER, wish)
   }
 
   async reserve(as: Speaker, wish: ReservationWish): Promise<Reservation[]> {
@@ -138,14 +136,9 @@ export class LeaderMember implements Member {
     return await store.reserveFiles(await this.#anySession(as), { globs, mode, forMs, task, note, repository, epoch })
   }
 
-  async release(as: Speaker, { globs, repository }: ReleaseWish): Promise<Reservation[]> {
+  async release(as: Speaker, which: ReleaseWish): Promise<Reservation[]> {
     const { store, files } = this.#parts
-    const session = await this.#anySession(as)
-    if (globs === null && repository !== null)
-      return await store.releaseFiles(session, { globs, repository: [repository] })
-    const named = await files(globs ?? [], repository)
-    const chosen = { globs: globs === null ? null : named.globs, repository: named.repository }
-    return await store.releaseFiles(session, chosen)
+    return await store.releaseFiles(await this.#anySession(as), await chosenFiles(which, files))
   }
 
   async noteCall(): Promise<string[]> {
@@ -190,23 +183,27 @@ export class LeaderMember implements Member {
   async #led({ conversation, side, token }: Speaker): Promise<SessionId[]> {
     const { session, store } = this.#parts
     if (side === 'b' || token !== null) throw onlyLeads()
-    const led: SessionId[] = []
-    for (const each of (await store.conversations()).filter(isLedHere)) {
-      const own = sessionId(each.id, 'a')
-      const isMeant = conversation === null ? session === null || session === own : each.id === conversation
-      if (isMeant && !(await this.#isServedElsewhere(own))) led.push(own)
-    }
-    return led
+    const own = (await store.conversations()).filter(isLedHere).map(({ id }) => sessionId(id, 'a'))
+    const meant = own.filter((each) =>
+      conversation === null ? session === null || session === each : conversationOf(each) === conversation,
+    )
+    const elsewhere = await this.#servedElsewhere(meant)
+    return meant.filter((each) => !elsewhere.has(each))
   }
 
-  /** A keepalive of another host beats for it, and brings its mail there. */
-  async #isServedElsewhere(session: SessionId): Promise<boolean> {
+  /** Those for which a keepalive of another host beats, and brings their mail there. */
+  async #servedElsewhere(sessions: readonly SessionId[]): Promise<ReadonlySet<SessionId>> {
     const { store, clock } = this.#parts
     const { pulses } = await store.pulses(0)
-    const pulse = pulses.find((each) => each.session === session)
-    if (pulse === undefined || pulse.incarnation === FOREIGN_INCARNATION) return false
-    const last = await store.lastStatus(session)
-    return last !== null && clock.wall() - last.heardAt < ALIVE_MS
+    const beaten = new Set(
+      pulses.filter(({ incarnation }) => incarnation !== FOREIGN_INCARNATION).map((pulse) => pulse.session),
+    )
+    const served = new Set<SessionId>()
+    for (const each of sessions.filter((session) => beaten.has(session))) {
+      const last = await store.lastStatus(each)
+      if (last !== null && clock.wall() - last.heardAt < ALIVE_MS) served.add(each)
+    }
+    return served
   }
 }
 

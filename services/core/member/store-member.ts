@@ -5,7 +5,7 @@ import type { Addressee, FleetAgent } from '#fleet/peer-messages.ts'
 import { RESERVED_FOR_MS, type Reservation } from '#fleet/reservation.ts'
 import type { SaidStatus } from '#fleet/said-status.ts'
 import { conversationOf, partnerOf, type SessionId, sideOf } from '#fleet/session-id.ts'
-import { ANY_ROLE, type Report, type Task } from '#fleet/task.ts'
+import { isLeased, type Report, type Task } from '#fleet/task.ts'
 import { checkHolder } from '#fleet/task-ownership.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Store } from '#store/store.ts'
@@ -25,6 +25,8 @@ import type {
 } from './member.ts'
 import { partnerStatus } from './partner-status.ts'
 import { progressLine } from './progress-line.ts'
+import { heldByAnother, notHeld, refuseTake } from './refused-tasks.ts'
+import { wishedTask } from './wished-task.ts'
 
 /** The verbs of a store that a session may call; whoever makes one keeps them to what that session may see and do. */
 export type SessionStore = Pick<
@@ -57,7 +59,7 @@ export interface StoreMemberParts {
   readonly clock: Clock
 }
 
-/** What leases of messages and tasks are called by that are given through this door; the reader of messages follows where it is known. */
+/** What leases of messages and tasks are called by that are given through this door; the name of the reader follows where it is known. */
 const TAKER = 'mcp'
 /** How long a message is in the hand of whoever read it, before it is handed out again. */
 const IN_HAND_MS = 300_000
@@ -66,7 +68,7 @@ const UNACKED_MAX = 200
 /** A member of one session at the store itself: it keeps nothing between two calls. */
 export class StoreMember implements Member {
   readonly #session: SessionId
-  /** Who has messages in hand. */
+  /** Who has messages and tasks in hand. */
   readonly #taker: string
   readonly #store: SessionStore
   readonly #clock: Clock
@@ -138,18 +140,19 @@ export class StoreMember implements Member {
   async take(as: Speaker, id: string | null): Promise<TakenTask | null> {
     this.#demand(as)
     checkHolder(this.#session)
-    const open = id === null ? [] : await this.#store.tasks({ open: true, holder: this.#session, limit: 1_000 })
-    const passing = open.map((task) => task.id).filter((each) => each !== id)
-    const task = await this.#store.leaseTask(this.#session, TAKER, passing)
-    if (task === null && id !== null)
-      throw new S2Error('conflict', `task ${id} is not yours to take now`, { next: 'list_tasks shows those that are' })
-    if (task === null) return null
+    const open = await this.#store.tasks({ open: true, holder: this.#session, limit: 1_000 })
+    const others = open.filter((task) => isLeased(task.state) && task.incarnation !== this.#taker)
+    if (others.some((task) => task.id === id)) throw heldByAnother(id ?? '')
+    const passing = id === null ? others : open.filter((task) => task.id !== id)
+    const ids = passing.map((task) => task.id)
+    const task = await this.#store.leaseTask(this.#session, this.#taker, ids)
+    if (task === null) return id === null ? null : await refuseTake(this.#store, this.#session, id)
     return { task, renewal: 'nothing renews the lease but your reports: report_progress more often than once a minute' }
   }
 
   async progress(as: Speaker, id: string, said: SaidProgress): Promise<ReportedTask> {
     this.#demand(as)
-    const { epoch, work } = await this.#store.task(id)
+    const { epoch, work } = await this.#held(id)
     const checkpoint = said.checkpoint === null ? {} : { checkpoint: said.checkpoint }
     const report = { task: id, epoch, state: 'in_progress', progress: progressLine(said), result: null } as const
     return await this.#report({ ...report, ...checkpoint, work: work + 1 })
@@ -157,21 +160,14 @@ export class StoreMember implements Member {
 
   async end(as: Speaker, id: string, state: 'completed' | 'failed', words: string): Promise<ReportedTask> {
     this.#demand(as)
-    const { epoch } = await this.#store.task(id)
+    const { epoch } = await this.#held(id)
     const result = { exitCode: null, signal: null, tail: words }
     return await this.#report({ task: id, epoch, state, progress: null, result })
   }
 
   async assign(as: Speaker, wish: TaskWish): Promise<Task> {
     this.#demand(as)
-    const { description, role, priority, onDeadline, deadlineMs, to } = wish
-    return await this.#store.addTask({
-      ...{ description, priority, onDeadline, createdBy: this.#session },
-      id: wish.id ?? `t-${randomBytes(5).toString('hex')}`,
-      role: role === ANY_ROLE ? null : role,
-      holder: to === null ? null : await this.#holderNamed(to),
-      deadline: deadlineMs === null ? null : this.#clock.wall() + deadlineMs,
-    })
+    return await this.#store.addTask(await wishedTask(wish, this.#session, this.#store, this.#clock))
   }
 
   async reserve(as: Speaker, wish: ReservationWish): Promise<Reservation[]> {
@@ -204,6 +200,13 @@ export class StoreMember implements Member {
     })
   }
 
+  /** The task, where this very life of the agent took it: what another one holds by now is not for it to speak of. */
+  async #held(id: string): Promise<Task> {
+    const task = await this.#store.task(id)
+    if (task.holder !== this.#session || task.incarnation !== this.#taker) throw notHeld(task, this.#session)
+    return task
+  }
+
   #sent(messages: readonly Message[], to: string): SentMessage {
     const id = messages.length === 1 ? (messages[0]?.id ?? null) : null
     return { state: 'queued', from: this.#session, to, id, why: null }
@@ -226,14 +229,6 @@ export class StoreMember implements Member {
   async #queued(): Promise<readonly Message[]> {
     const unacked = await this.#store.unacked(this.#session, 0, UNACKED_MAX)
     return unacked.filter(({ delivery }) => delivery !== 'leased')
-  }
-
-  async #holderNamed(to: string): Promise<SessionId> {
-    const found = (await this.#store.conversations()).findLast(({ agents, id }) => agents.b === to || `${id}/b` === to)
-    if (found !== undefined) return `${found.id}/b` as SessionId
-    throw new S2Error('not_found', `no task was added: there is no agent ${JSON.stringify(to)}`, {
-      next: 'list_agents shows the agents',
-    })
   }
 }
 

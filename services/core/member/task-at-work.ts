@@ -2,8 +2,7 @@ import { S2Error } from '#fleet/errors.ts'
 import { type RunningTask, RunningTasks, type SaidOfTask } from '#spool/running-tasks.ts'
 import type { Store } from '#store/store.ts'
 import type { ReportedTask, TakenTask } from './member.ts'
-
-export const STOP = 'stop working on it; what you have done so far is best sent to the orchestrator as a message'
+import { STOP } from './refused-tasks.ts'
 
 /** What an agent can say of the task that `s2 work` runs it for. `s2 work` holds the lease, and reports the end with what was used. */
 export class TaskAtWork {
