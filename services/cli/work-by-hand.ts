@@ -51,7 +51,7 @@ async function asMember<T>(context: CommandContext, act: (member: HostMember) =>
   try {
     return await act(member)
   } finally {
-    for (const notice of await member.noteCall()) context.tell(`s2: ${oneLine(notice)}\n`)
+    for (const notice of await member.noteCall().catch(() => [])) context.tell(`s2: ${oneLine(notice)}\n`)
   }
 }
 

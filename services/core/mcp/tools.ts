@@ -46,7 +46,8 @@ export async function callTool(member: () => Promise<Member>, name: string, inpu
   try {
     const opened = await member()
     const answer = await tool.call(opened, input)
-    const notices = await opened.noteCall()
+    // What was done is done: an agent that were told otherwise would do it again.
+    const notices = await opened.noteCall().catch(() => [])
     return { text: JSON.stringify(notices.length === 0 ? answer : { notices, ...answer }), isError: false }
   } catch (error) {
     if (error instanceof S2Error) return failed(error.code, error.message, error.next)
