@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { ClientSession } from '#agents/client-session.ts'
 import type { WakeAdapter } from '#agents/wake/adapter.ts'
-import { type Climb, climb } from '#agents/wake/climb.ts'
+import { type Climb, type ClimbParts, climb } from '#agents/wake/climb.ts'
 import { trialName, type WakeMemory } from '#agents/wake/wake-memory.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import { type ClientView, type Rung, whatClientIsAt } from '#fleet/wake-ladder.ts'
@@ -46,9 +46,36 @@ export async function untilDue(target: WakeTarget, parts: LadderParts, signal: A
   }
 }
 
+/** Climbs the ladder of a target. What is sent is noted first, so that a restart sends no more than the budget; what is waited for, as it lasts. */
+export async function climbFor(
+  target: WakeTarget,
+  wake: Pick<ClimbParts, 'adapters' | 'look' | 'text'>,
+  parts: LadderParts,
+  signal: AbortSignal,
+): Promise<Climb> {
+  const { clock, memory, waits } = parts
+  const trials = await parts.trials()
+  const climbing = climb(
+    {
+      ...wake,
+      clock,
+      worked: (session) => firstRung(target, session, memory, trials),
+      sent: () => memory.sent(target),
+      newId: () => randomBytes(6).toString('hex'),
+      onSend: async () => {
+        waits.over(target)
+        await memory.noteSent(target, clock.wall())
+      },
+      onWait: (wait, session) => waits.note(target, wait, session),
+    },
+    signal,
+  )
+  return await climbing.finally(() => waits.over(target))
+}
+
 /** Wakes by the rungs of the ladder until one is read; rejects where none was. */
 export function wakeByLadder(parts: LadderParts): Wake {
-  const { clock, memory, source, waits } = parts
+  const { source } = parts
   return async (call, signal) => {
     const { target } = call
     const fresh = [...call.fresh]
@@ -56,24 +83,16 @@ export function wakeByLadder(parts: LadderParts): Wake {
       const unread = new Set((await source.unread(target)).map(({ to, id }) => `${to} ${id}`))
       return fresh.every(({ to, id }) => !unread.has(`${to} ${id}`))
     }
-    const trials = await parts.trials()
-    const end = await climb(
+    const end = await climbFor(
+      target,
       {
-        clock,
         adapters: parts.adapters(call),
-        worked: (session) => firstRung(target, session, memory, trials),
-        sent: () => memory.sent(target),
         look: async () => ({ session: await choose(target, parts), isTaken: await isTaken() }),
-        newId: () => randomBytes(6).toString('hex'),
         text: (id) => wakeText(id, factsOf(call, source)),
-        onSend: async () => {
-          waits.over(target)
-          await memory.noteSent(target, clock.wall())
-        },
-        onWait: (wait, session) => waits.note(target, wait, session),
       },
+      parts,
       signal,
-    ).finally(() => waits.over(target))
+    )
     await conclude(call, end, parts)
   }
 }

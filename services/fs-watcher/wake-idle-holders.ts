@@ -1,12 +1,10 @@
-import { randomBytes } from 'node:crypto'
 import type { ClientSession } from '#agents/client-session.ts'
-import { climb } from '#agents/wake/climb.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import { wakeText } from '#fleet/wake-text.ts'
 import { Loop } from '#runtime/loop.ts'
 import type { HeldTask, HeldTasks } from '#spool/held-tasks.ts'
 import { hasClientEnded } from './choose-session.ts'
-import { firstRung, type LadderParts, noteWorked } from './wake-by-ladder.ts'
+import { climbFor, type LadderParts, noteWorked } from './wake-by-ladder.ts'
 
 export interface HolderParts extends LadderParts {
   readonly held: Pick<HeldTasks, 'list'>
@@ -90,31 +88,15 @@ export async function wakeForTask(
   parts: LadderParts,
   signal: AbortSignal,
 ): Promise<void> {
-  const { clock, memory, source, log, waits } = parts
+  const { source, log } = parts
   const target = source.targetOf(of) ?? of
   const look = async () => {
-    const [now] = (await parts.sessions()).filter(({ client, id }) => client === session.client && id === session.id)
+    const now = (await parts.sessions()).find(({ client, id }) => client === session.client && id === session.id)
     return { session: now ?? null, isTaken: now === undefined || (await isOver()) }
   }
-  const trials = await parts.trials()
   const messages = (await source.unread(target)).length
-  const end = await climb(
-    {
-      clock,
-      adapters: parts.adapters(null),
-      worked: (known) => firstRung(target, known, memory, trials),
-      sent: () => memory.sent(target),
-      look,
-      newId: () => randomBytes(6).toString('hex'),
-      text: (id) => wakeText(id, { from: [], messages, assigned, task }),
-      onSend: async () => {
-        waits.over(target)
-        await memory.noteSent(target, clock.wall())
-      },
-      onWait: (wait, known) => waits.note(target, wait, known),
-    },
-    signal,
-  ).finally(() => waits.over(target))
+  const text = (id: string): string => wakeText(id, { from: [], messages, assigned, task })
+  const end = await climbFor(target, { adapters: parts.adapters(null), look, text }, parts, signal)
   if (end.isRead) await noteWorked(target, end, parts)
   else log.warn('idle holder not woken', { target, task: task ?? assigned.join(', ') })
 }

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import type { Clock } from '#runtime/clock.ts'
 import type { KnownProcess } from '#runtime/process-life.ts'
 import { ensureFolder } from '#spool/atomic-files.ts'
-import type { ClientSession } from '../client-session.ts'
+import type { NamedClientSession } from '../client-session.ts'
 import { openWaited, waiterFolder, waiterPipe } from './rewake-waiter.ts'
 
 /** How long a hook waits: within the time that the client gives it. At the end of the next turn another one waits. */
@@ -53,7 +53,7 @@ export interface WaitBounds {
  */
 export async function waiterCommand(
   state: string,
-  session: Pick<ClientSession, 'client' | 'id'>,
+  session: NamedClientSession,
   clock: Clock,
   { client, seconds = WAITS_SECONDS, looksEverySeconds = LOOKS_EVERY_SECONDS }: WaitBounds,
 ): Promise<readonly [string, ...string[]]> {

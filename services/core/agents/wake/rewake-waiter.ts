@@ -2,7 +2,7 @@ import { closeSync, constants, fstatSync, openSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Clock } from '#runtime/clock.ts'
 import { isRunning } from '#runtime/process-life.ts'
-import type { ClientSession } from '../client-session.ts'
+import { clientSessionName, type NamedClientSession } from '../client-session.ts'
 import { agentsFolder } from '../hook-reports.ts'
 import { forClient, PassingRefusal, type WakeAdapter } from './adapter.ts'
 import { isOurs } from './client-environment.ts'
@@ -11,8 +11,8 @@ import { isOurs } from './client-environment.ts'
  * The pipe on which a hook of an idle session waits (`s2 hook wait`): what is written there ends the hook, whose text begins a turn.
  * A pipe tells its writer whether anybody reads.
  */
-export function waiterPipe(state: string, { client, id }: Pick<ClientSession, 'client' | 'id'>): string {
-  return join(waiterFolder(state), `${client}-${id.replaceAll(/[^\w-]/g, '_')}`)
+export function waiterPipe(state: string, session: NamedClientSession): string {
+  return join(waiterFolder(state), clientSessionName(session))
 }
 
 export function waiterFolder(state: string): string {
