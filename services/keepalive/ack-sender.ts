@@ -3,7 +3,7 @@ import type { SessionId } from '#fleet/session-id.ts'
 import { RetryLoop, type RetryLoopParts } from '#runtime/retry-loop.ts'
 import { bridgeId } from '#spool/inbox.ts'
 import type { Store } from '#store/store.ts'
-import { isOver } from './error-class.ts'
+import { unlessOver } from './error-class.ts'
 
 export interface AckSenderParts extends Omit<RetryLoopParts, 'step'> {
   readonly session: SessionId
@@ -85,10 +85,6 @@ export class AckSender {
 
   /** Where the conversation is over, no store keeps its marks any more: they count as sent. */
   async #send(ids: readonly number[], mark: Mark): Promise<void> {
-    try {
-      await this.#parts.store.mark(this.#parts.session, ids, mark)
-    } catch (error) {
-      if (!isOver(error)) throw error
-    }
+    await unlessOver(this.#parts.store.mark(this.#parts.session, ids, mark))
   }
 }

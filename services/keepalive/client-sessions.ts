@@ -72,6 +72,8 @@ export class ClientSessions {
   readonly #parts: ClientSessionsParts
   readonly #sessions = new Map<string, ClientSession>()
   readonly #changed = new Set<string>()
+  /** Those whose files are still to be removed. */
+  readonly #forgotten = new Map<string, ClientSession>()
   /** The sessions that were just ended, and until when that may be taken back, by the clock that never jumps. */
   readonly #leaving = new Map<string, number>()
   readonly #signs = new Map<SessionId, number>()
@@ -287,8 +289,6 @@ export class ClientSessions {
     this.#changed.add(clientSessionName(session))
     this.#forgotten.set(clientSessionName(session), session)
   }
-
-  readonly #forgotten = new Map<string, ClientSession>()
 
   async #publish(): Promise<void> {
     const { clock, folders } = this.#parts

@@ -23,3 +23,13 @@ export function isOver(error: unknown): boolean {
   if (!(error instanceof S2Error) || error instanceof ClockError) return false
   return error.code === 'expired' || error.code === 'not_found'
 }
+
+/** The answer; null where its session's conversation is over, or the bridge of an earlier version: nobody wants to know there. */
+export async function unlessOver<T>(asked: Promise<T>): Promise<T | null> {
+  try {
+    return await asked
+  } catch (error) {
+    if (isOver(error)) return null
+    throw error
+  }
+}

@@ -3,7 +3,7 @@ import { RetryLoop, type RetryLoopParts } from '#runtime/retry-loop.ts'
 import { bridgeId } from '#spool/inbox.ts'
 import type { GivenUpMessage, InboxLeases, MessageInHand } from '#spool/inbox-leases.ts'
 import type { Store } from '#store/store.ts'
-import { isOver } from './error-class.ts'
+import { unlessOver } from './error-class.ts'
 
 export interface LeaseReporterParts extends Omit<RetryLoopParts, 'step'> {
   readonly leases: Pick<InboxLeases, 'release' | 'letGo'>
@@ -69,14 +69,5 @@ export class LeaseReporter {
       await leases.letGo(ids)
       onGivenUp(session, ids)
     }
-  }
-}
-
-/** Where the conversation is over, or the bridge of an earlier version, nobody wants to know. */
-async function unlessOver(told: Promise<void>): Promise<void> {
-  try {
-    await told
-  } catch (error) {
-    if (!isOver(error)) throw error
   }
 }

@@ -3,7 +3,7 @@ import type { Clock } from '#runtime/clock.ts'
 import { RetryLoop, type RetryLoopParts } from '#runtime/retry-loop.ts'
 import type { ReservationList } from '#spool/reservation-list.ts'
 import type { Store } from '#store/store.ts'
-import { isOver } from './error-class.ts'
+import { unlessOver } from './error-class.ts'
 
 /** The list of reservations that a host keeps for its hooks of git. */
 export interface ReservationLists {
@@ -63,15 +63,5 @@ export class ReservationRefresh {
       speakers.set(store, session)
     }
     return speakers.size === 0 ? null : speakers
-  }
-}
-
-/** A bridge of an earlier version knows none, and a conversation that has just ended sees none. */
-async function unlessOver<T>(asked: Promise<T>): Promise<T | null> {
-  try {
-    return await asked
-  } catch (error) {
-    if (isOver(error)) return null
-    throw error
   }
 }
