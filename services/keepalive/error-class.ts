@@ -19,7 +19,7 @@ export function isLockedOut(error: unknown): boolean {
 }
 
 /** True when the session's conversation has ended or is unknown to the bridge. */
-export function isOver(error: unknown): boolean {
+function isOver(error: unknown): boolean {
   if (!(error instanceof S2Error) || error instanceof ClockError) return false
   return error.code === 'expired' || error.code === 'not_found'
 }

@@ -32,9 +32,9 @@ export interface ClientHooksOptions {
 export const clientHooks = { install, uninstall }
 
 async function install(context: CommandContext, options: ClientHooksOptions): Promise<void> {
-  const { wishes: plain, scope } = asked(context, options)
-  if (options.trust === true) demandTrustable(context, plain, options)
-  const wishes = options.http === true ? { ...plain, door: await doorFor(context, plain, options) } : plain
+  const { wishes: byCommand, scope } = asked(context, options)
+  if (options.trust === true) demandTrustable(context, byCommand, options)
+  const wishes = options.http === true ? { ...byCommand, door: await doorFor(context, byCommand, options) } : byCommand
   const edits = [...hookFiles(wishes, scope), ...(options.mcp === true ? mcpFiles(wishes, scope) : [])]
   const trusting = wishes.client === 'codex' ? trustingOf(wishes, scope, options) : null
   const isDryTrust = options.trust === true && options.dryRun === true && trusting !== null
@@ -74,8 +74,8 @@ async function tellTrust(context: CommandContext, { hooks: path }: Trusting): Pr
 
 /** Takes the hooks away, and the server with them: one without the other is of no use. */
 async function uninstall(context: CommandContext, options: ClientHooksOptions): Promise<void> {
-  const { wishes: plain, scope } = asked(context, options)
-  const wishes = { ...plain, door: await doorHere(context, plain, scope) }
+  const { wishes: byCommand, scope } = asked(context, options)
+  const wishes = { ...byCommand, door: await doorHere(context, byCommand, scope) }
   const trust = wishes.client === 'codex' ? [trustFile(codexPlaces(wishes, scope))] : []
   await change(context, options, [...hookFiles(wishes, scope), ...mcpFiles(wishes, scope), ...trust], planUninstall)
   if (wishes.door !== null && options.dryRun !== true) await removeHookDoor(stateFolder(context))
