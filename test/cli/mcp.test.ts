@@ -158,7 +158,7 @@ test('the same by command: take, progress, done, fail', async () => {
   assert.match(taken.out, /^── task t-4 · P2 · epoch 1 · s2-keepalive renews the lease while this host runs/)
   assert.match(taken.out, /^ {2}do t-4\n {2}in two lines\n/m)
   const other = await client.call('take_task', { task_id: 't-4' })
-  assert.match(other.said.error.message, /another client of this host works on task t-4/)
+  assert.match(other.said.error.message, /another client works on task t-4/)
   assert.equal((await client.call('take_task')).said.task, null, 'the other client’s task is not interrupted')
   assert.equal((await s2('task', 'progress', 't-4', '--percent', '50', '--note', '--settings=x')).code, 0)
   assert.equal((await ground.store.task('t-4')).progress, '50% · --settings=x')
@@ -376,14 +376,22 @@ test('sessions of one daemon are told apart by what the client names, and end wi
   const one = await first.call('take_task', { task_id: 't-one' }, { sessionId: 'one', threadId: 'one' })
   assert.match(one.said.lease, /while this codex session lives/)
   const others = await second.call('take_task', { task_id: 't-one' }, { sessionId: 'two' })
-  assert.match(others.said.error.message, /another client of this host works on task t-one/)
+  assert.match(others.said.error.message, /another client works on task t-one/)
+  for (const [tool, more] of [
+    ['report_progress', {}],
+    ['complete_task', {}],
+    ['fail_task', { reason: 'x' }],
+  ] as const) {
+    const { said } = await second.call(tool, { task_id: 't-one', ...more }, { sessionId: 'two' })
+    assert.match(said.error?.message, /another client works on task t-one/, tool)
+  }
   assert.equal((await second.call('take_task')).said.task.task_id, 't-two')
   const take = async (env: NodeJS.ProcessEnv): Promise<{ stdout: string }> =>
     await promisify(execFile)(process.execPath, [mainOf('cli'), 'task', 'take', 't-one'], {
       env: { PATH: process.env.PATH, S2_STATE: state, ...env },
     })
   assert.match((await take({ CODEX_SESSION_ID: 'one' })).stdout, /── task t-one /)
-  await assert.rejects(take({}), /another client of this host works on task t-one/, 'who is not named is neither')
+  await assert.rejects(take({}), /another client works on task t-one/, 'who is not named is neither')
 
   const files = new HeldTasks(state)
   tell('one', 'SessionEnd')

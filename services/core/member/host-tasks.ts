@@ -178,11 +178,12 @@ export class HostTasks {
   /** The task as it is held here. After a loss of the file the store says whether this caller holds it. */
   async #holding(session: SessionId, store: () => Promise<Store>, id: string): Promise<HeldTask> {
     const held = await this.#held.find(session, id)
+    const place = await readPlace(this.#parts.state)
+    const caller = await this.#parts.caller(place)
+    if (held?.lost === null && isOfAnother(held, caller) && isHolderAlive(held, place)) throw heldByAnother(id)
     if (held?.lost === null) return held
     if (held !== null) await this.#held.remove(held)
     if (held !== null) throw new S2Error('stale_epoch', `task ${id} is yours no more: ${held.lost}`, { next: STOP })
-    const place = await readPlace(this.#parts.state)
-    const caller = await this.#parts.caller(place)
     const task = await (await store()).task(id)
     if (task.holder !== session || task.incarnation !== caller.incarnation) throw notHeld(task, session)
     const { incarnation, by, process } = caller
@@ -216,6 +217,11 @@ function isOf(held: HeldTask, { incarnation, process, sharesProcess }: CallingCl
   if (held.incarnation === incarnation) return true
   if (sharesProcess) return false
   return process !== null && held.process?.pid === process.pid && held.process.startTicks === process.startTicks
+}
+
+/** Only of two that are known can that be said: an agent may take a task by a tool, and end it by a command of its shell. */
+function isOfAnother(held: HeldTask, caller: CallingClient): boolean {
+  return held.by !== null && caller.by !== null && !isOf(held, caller)
 }
 
 function workedFor(session: SessionId): S2Error {

@@ -7,7 +7,7 @@ import type { Store } from '#store/store.ts'
 export const STOP = 'stop working on it; what you have done so far is best sent to the orchestrator as a message'
 
 export function heldByAnother(id: string): S2Error {
-  return new S2Error('conflict', `another client of this session works on task ${id}`, {
+  return new S2Error('conflict', `another client works on task ${id}`, {
     next: 'take another task: leave the id out',
   })
 }
