@@ -1,6 +1,7 @@
 import type { ClientActivity } from '#fleet/client-activity.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import type { KnownProcess } from '#runtime/process-life.ts'
+import { nameOfFile } from '#spool/name-of-file.ts'
 
 /** The clients of agents that S2 knows by name. */
 export const CLIENTS = ['claude', 'codex', 'gemini', 'opencode'] as const
@@ -11,7 +12,7 @@ export type NamedClientSession = Pick<ClientSession, 'client' | 'id'>
 
 /** Its name in files and lists. */
 export function clientSessionName({ client, id }: NamedClientSession): string {
-  return `${client}-${id}`
+  return nameOfFile(client, id)
 }
 
 /** A session of a client on this host, from its first hook to its end: one conversation of a person or a program with a model. */

@@ -1,8 +1,9 @@
 import { join } from 'node:path'
-import { parseSession, type SessionId } from '#fleet/session-id.ts'
+import { conversationOf, parseSession, type SessionId, sideOf } from '#fleet/session-id.ts'
 import { TASK_ID } from '#fleet/task.ts'
 import { isRunningHere, type NamespacedProcess, readNamespacedProcess } from '#runtime/process-life.ts'
 import { type JsonFields, JsonFolder } from './json-folder.ts'
+import { nameOfFile } from './name-of-file.ts'
 import { invalid } from './plain-file.ts'
 
 /** A task that an agent took by hand, by a tool or a command: keepalive renews its lease while the agent's client lives. */
@@ -77,7 +78,7 @@ export function isHolderAlive({ process: by, place }: HeldTask, placeNow: string
 }
 
 function nameOf({ session, task }: Pick<HeldTask, 'session' | 'task'>): string {
-  return `${session.replace('/', '-')}-${task}`
+  return nameOfFile(conversationOf(session), sideOf(session), task)
 }
 
 /** Throws where it is none. */
