@@ -18,6 +18,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { after, before, beforeEach, test } from 'node:test'
 import { promisify } from 'node:util'
+import { S2Error } from '#fleet/errors.ts'
 import { sessionId } from '#fleet/session-id.ts'
 import { publishCredential } from '#spool/credentials.ts'
 import { Outbox } from '#spool/outbox.ts'
@@ -358,6 +359,28 @@ test('while the bridge is away the last list decides, and says how old it is', a
   } finally {
     await ground.restart()
   }
+})
+
+test('what was reserved or released stays so when the bridge goes away right after, and only the kept list is older', async (t) => {
+  const agent = await Agent.join()
+  await agent.reserve('README.md')
+  const before = await keptReservationList(agent.state)
+  t.after(() => Reflect.deleteProperty(ground.store, 'reservations'))
+  const unavailable = async () => Promise.reject(new S2Error('unavailable', 'the disk is away'))
+  for (const away of [unavailable, () => new Promise<never>(() => undefined)]) {
+    ground.store.reservations = away
+    const reserved = await agent.reserve('src/', '--json')
+    assert.deepEqual(
+      (JSON.parse(reserved.out) as { glob: string }[]).map(({ glob }) => glob),
+      ['src/**'],
+    )
+    assert.match(reserved.err, /^s2: while the bridge is away commits are checked by the list of before this: /m)
+    assert.deepEqual(await keptReservationList(agent.state), before)
+  }
+  ground.store.reservations = unavailable
+  const released = await agent.s2('release', 'src/')
+  assert.deepEqual([released.code, released.out], [0, `${agent.name} released "src/**"\n`], released.err)
+  assert.match(released.err, /by the list of before this: /)
 })
 
 /** A call that is not answered is given up after 15 s and more: a hook asks for less than one, on a machine however busy. */

@@ -1,14 +1,13 @@
 import type { Command } from 'commander'
 import type { CommandContext } from '#console/context.ts'
 import { UsageError } from '#console/failure.ts'
-import { stateFolder } from '#console/state-folder.ts'
 import { type ReachedFleet, reachFleet } from '#console/store-access.ts'
 import { plain } from '#console/terminal-text.ts'
 import { agentsOf } from '#fleet/conversation.ts'
 import type { ReservationChoice } from '#fleet/reservation.ts'
 import { type SessionId, sideOf } from '#fleet/session-id.ts'
 import { globsHere, repositoryHere } from '#git/files-here.ts'
-import { keepList } from '#member/keep-list.ts'
+import { keepListOrWarn } from '../reservations/keep-list-or-warn.ts'
 import { selfOf } from '../reservations/own-session.ts'
 
 const EXAMPLES = `
@@ -53,7 +52,7 @@ async function release(context: CommandContext, which: ReservationChoice, option
   await using reached = await reachFleet(context)
   const self = await holderOf(reached, context, options.as)
   const released = await reached.store.releaseFiles(self, which)
-  await keepList(reached.store, { state: stateFolder(context), clock: context.clock })
+  await keepListOrWarn(context, reached.store)
   if (options.json === true) return context.print(`${JSON.stringify(released, null, 2)}\n`)
   for (const { agent, glob } of released) context.print(`${plain(`${agent} released ${JSON.stringify(glob)}`)}\n`)
   if (released.length > 0) return

@@ -1,14 +1,13 @@
 import { type Command, Option } from 'commander'
 import type { CommandContext } from '#console/context.ts'
 import { UsageError } from '#console/failure.ts'
-import { stateFolder } from '#console/state-folder.ts'
 import { type ReachedFleet, reachFleet } from '#console/store-access.ts'
 import { plain } from '#console/terminal-text.ts'
 import { type NewReservation, RESERVED_FOR_MS, reservationInWords } from '#fleet/reservation.ts'
 import { globsHere, repositoryHere } from '#git/files-here.ts'
-import { keepList } from '#member/keep-list.ts'
 import { formatDuration } from '#runtime/duration.ts'
 import { someTime } from '../option-parsers.ts'
+import { keepListOrWarn } from '../reservations/keep-list-or-warn.ts'
 import { selfOf } from '../reservations/own-session.ts'
 
 const EXAMPLES = `
@@ -64,7 +63,7 @@ async function reserve(context: CommandContext, typed: readonly string[], option
     note: options.note ?? null,
   }
   const made = await reached.store.reserveFiles(self.session, wanted)
-  await keepList(reached.store, { state: stateFolder(context), clock: context.clock })
+  await keepListOrWarn(context, reached.store)
   if (options.json === true) context.print(`${JSON.stringify(made, null, 2)}\n`)
   else for (const each of made) context.print(`${plain(reservationInWords(each, context.clock.wall()))}\n`)
 }

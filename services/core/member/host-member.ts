@@ -17,7 +17,7 @@ import { HostMail } from './host-mail.ts'
 import { putAndWait, whyNotCarried } from './host-outbox.ts'
 import { HostSessions } from './host-sessions.ts'
 import { HostTasks } from './host-tasks.ts'
-import { keepList } from './keep-list.ts'
+import { keepListAfterAct } from './keep-list.ts'
 import type {
   CheckedMail,
   CheckedMessage,
@@ -150,7 +150,7 @@ export class HostMember implements Member {
     const epoch = task === null ? null : await this.#tasks.epochOf(session, this.#parts.store, task)
     const store = await this.#parts.store()
     const reserved = await store.reserveFiles(session, { globs, mode, forMs, task, note, repository, epoch })
-    await this.#keepList(store)
+    await keepListAfterAct(store, this.#parts)
     return reserved
   }
 
@@ -158,13 +158,8 @@ export class HostMember implements Member {
     const { session } = await this.#sessions.agent(as)
     const store = await this.#parts.store()
     const released = await store.releaseFiles(session, await chosenFiles(which, this.#parts.files))
-    await this.#keepList(store)
+    await keepListAfterAct(store, this.#parts)
     return released
-  }
-
-  /** What was changed is changed; hooks of git ask for themselves where the list could not be had. */
-  async #keepList(store: Store): Promise<void> {
-    await keepList(store, this.#parts).catch(() => undefined)
   }
 
   async tasks(as: Speaker, { open, limit }: { readonly open: boolean; readonly limit: number }): Promise<Task[]> {
