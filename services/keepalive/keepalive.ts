@@ -14,7 +14,7 @@ import { Inbox } from '#spool/inbox.ts'
 import { InboxLeases } from '#spool/inbox-leases.ts'
 import { Outbox } from '#spool/outbox.ts'
 import { publishPlace } from '#spool/place.ts'
-import { keepReservationList, keptReservationList } from '#spool/reservation-list.ts'
+import { isReservationListWanted, keepReservationList } from '#spool/reservation-list.ts'
 import { openRemoteStore } from '#store/remote/remote.ts'
 import { answerOverHttp } from './answer-over-http.ts'
 import { type Config, readConfig } from './config.ts'
@@ -89,7 +89,7 @@ function partsOf(
     outbox,
     held: heldByHand(state, leaseMs, life),
     reservations: {
-      kept: () => keptReservationList(state),
+      isWanted: () => isReservationListWanted(state),
       keep: (list) => keepReservationList(state, list),
     },
     credentials: {

@@ -7,8 +7,8 @@ import { unlessOver } from './error-class.ts'
 
 /** The list of reservations that a host keeps for its hooks of git. */
 export interface ReservationLists {
-  /** Null where nobody on this host reserved files or asked who has them. */
-  kept(): Promise<ReservationList | null>
+  /** Whether somebody on this host reserved files or asked who has them, or would if it might. */
+  isWanted(): Promise<boolean>
   keep(list: ReservationList): Promise<void>
 }
 
@@ -26,7 +26,7 @@ const REFRESH_MS = 60_000
 const SOON_MS = 5_000
 
 /**
- * Keeps the list of who has which files fresh where somebody made one, so that commits are checked by what was so a minute ago at most
+ * Keeps the list of who has which files fresh where somebody wants one, so that commits are checked by what was so a minute ago at most
  * when the bridge goes away.
  */
 export class ReservationRefresh {
@@ -44,7 +44,7 @@ export class ReservationRefresh {
 
   async #look(): Promise<number> {
     const { lists, clock } = this.#parts
-    if ((await lists.kept()) === null) return REFRESH_MS
+    if (!(await lists.isWanted())) return REFRESH_MS
     const speakers = this.#speakers()
     if (speakers === null) return SOON_MS
     const asked = [...speakers].map(([store, session]) => store.reservations(session))

@@ -351,7 +351,7 @@ test('while the bridge is away the last list decides, and says how old it is', a
     const past = await other.commit('--no-verify')
     assert.match(past.err, /are told as soon as the bridge can be reached/)
     assert.equal((await new Outbox(other.state).names()).length, 2)
-    renameSync(join(other.state, 'reservations.json'), join(other.state, 'gone'))
+    renameSync(join(other.state, 'agents/reservations.json'), join(other.state, 'gone'))
     other.write('src/b.ts')
     const open = await other.commit()
     assert.equal(open.code, 0, 'nothing is known: the commit is made')
@@ -365,7 +365,8 @@ test('what was reserved or released stays so when the bridge goes away right aft
   const agent = await Agent.join()
   await agent.reserve('README.md')
   const before = await keptReservationList(agent.state)
-  t.after(() => Reflect.deleteProperty(ground.store, 'reservations'))
+  const { reservations } = ground.store
+  t.after(() => Object.assign(ground.store, { reservations }))
   const unavailable = async () => Promise.reject(new S2Error('unavailable', 'the disk is away'))
   for (const away of [unavailable, () => new Promise<never>(() => undefined)]) {
     ground.store.reservations = away

@@ -35,7 +35,7 @@ class Scene implements AsyncDisposable {
       chance: () => 0.5,
       signal: this.#over.signal,
       lists: {
-        kept: async () => this.list,
+        isWanted: async () => this.list !== null,
         keep: async (list) => {
           this.list = list
         },

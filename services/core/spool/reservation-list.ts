@@ -1,6 +1,6 @@
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import type { Reservation } from '#fleet/reservation.ts'
-import { publish } from './atomic-files.ts'
+import { isShared, publish } from './atomic-files.ts'
 import { readPlainFile } from './plain-file.ts'
 
 const FILE_MAX = 4_194_304
@@ -11,7 +11,7 @@ export interface ReservationList {
   readonly reservations: readonly Reservation[]
 }
 
-/** Keeps the list for the time when the bridge is away. An agent that may not write in the state folder keeps none. */
+/** Keeps the list for the time when the bridge is away. An agent that may not write there keeps none: keepalive does. */
 export async function keepReservationList(state: string, list: ReservationList): Promise<void> {
   await publish(pathOf(state), `${JSON.stringify(list)}\n`).catch(() => undefined)
 }
@@ -27,8 +27,14 @@ export async function keptReservationList(state: string): Promise<ReservationLis
   }
 }
 
+/** Whether somebody on this host wants the list fresh: it is there, or the agent has a user of its own, and could not ask for it. */
+export async function isReservationListWanted(state: string): Promise<boolean> {
+  return isShared(dirname(pathOf(state))) || (await keptReservationList(state)) !== null
+}
+
+/** Where an agent with a user or a container of its own may read. */
 function pathOf(state: string): string {
-  return join(state, 'reservations.json')
+  return join(state, 'agents', 'reservations.json')
 }
 
 function isList(value: unknown): value is ReservationList {

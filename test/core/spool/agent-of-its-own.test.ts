@@ -25,6 +25,7 @@ function as(uid: number, lines: string): string {
     import { publishClientSession, readClientSessions } from '${process.cwd()}/services/core/agents/client-sessions-folder.ts'
     import { HookReports } from '${process.cwd()}/services/core/agents/hook-reports.ts'
     import { HeldTasks } from '${process.cwd()}/services/core/spool/held-tasks.ts'
+    import { isReservationListWanted, keepReservationList, keptReservationList } from '${process.cwd()}/services/core/spool/reservation-list.ts'
     import { after as sessionAfter, report } from '${process.cwd()}/test/core/agents/reports.ts'
     import { SessionLocks } from '${process.cwd()}/services/core/spool/session-lock.ts'
     import { credential, letter, READER } from '${process.cwd()}/test/core/spool/sample.ts'
@@ -146,4 +147,20 @@ test('what its client tells by hooks reaches the services, who alone publish wha
     await refused(() => publishClientSession(state, sessionAfter({ hook_event_name: 'Stop' }))),
     await refused(() => writeFileSync(state + '/agents/door.json', ''))]`
   assert.deepEqual(JSON.parse(as(AGENT, agent)), [1, 'unavailable', 'EACCES'])
+})
+
+test('the list that its commits are checked by is kept for it by the services, and it cannot change it', {
+  skip: process.getuid?.() !== 0,
+}, () => {
+  rmSync(state, { recursive: true })
+  layFolders()
+  const list = '{ at: 5, reservations: [] }'
+  assert.equal(as(AGENT, `await keepReservationList(state, ${list}); return await keptReservationList(state)`), 'null')
+  assert.equal(as(SERVICE, 'return await isReservationListWanted(state)'), 'true', 'nobody can ask for it')
+  as(SERVICE, `await keepReservationList(state, ${list}); return 'kept'`)
+  const seen = as(
+    AGENT,
+    'await keepReservationList(state, { at: 6, reservations: [] }); return (await keptReservationList(state))?.at ?? null',
+  )
+  assert.equal(seen, '5')
 })
