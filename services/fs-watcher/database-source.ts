@@ -118,7 +118,8 @@ export class DatabaseSource implements MailSource {
     return (this.#targets.get(session) ?? target) === target
   }
 
-  targetOf(session: SessionId): WakeTarget | null {
+  async targetOf(session: SessionId): Promise<WakeTarget | null> {
+    if (!this.#targets.has(session)) await this.#readNames()
     return this.#targets.get(session) ?? null
   }
 

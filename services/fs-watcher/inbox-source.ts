@@ -82,7 +82,7 @@ export class InboxSource implements MailSource {
 
   async unread(target: WakeTarget): Promise<readonly UnreadMail[]> {
     await this.#list()
-    return [...this.#mail.values()].filter((each) => each !== null).filter(({ to }) => this.targetOf(to) === target)
+    return [...this.#mail.values()].filter((each) => each !== null).filter(({ to }) => this.#knownTarget(to) === target)
   }
 
   async previews(mail: readonly UnreadMail[]): Promise<readonly MailPreview[]> {
@@ -90,7 +90,7 @@ export class InboxSource implements MailSource {
   }
 
   covers(target: WakeTarget, session: SessionId): boolean {
-    return this.targetOf(session) === target
+    return this.#knownTarget(session) === target
   }
 
   /** On the host of a worker the other end is its orchestrator, which it writes to by that word. */
@@ -125,7 +125,7 @@ export class InboxSource implements MailSource {
       if (message !== null && !this.#agents.has(message.to)) await this.#readNames(message.to)
       this.#mail.set(id, message === null ? null : mailOf({ ...message, id }))
       if (message === null) continue
-      onHint(this.targetOf(message.to))
+      onHint(this.#knownTarget(message.to))
       const said = readTaskMessage(message.text)
       if (said?.type === 'task_assignment' || said?.type === 'task_revoked') onTask?.(message.to, said)
     }
@@ -133,12 +133,17 @@ export class InboxSource implements MailSource {
 
   /** Two conversations of one agent are one target; a session without a credential is a target of its own. */
   async #readNames(asked: SessionId): Promise<void> {
-    this.#agents.set(asked, asked)
     const { credentials } = await readCredentials(this.#parts.state)
     for (const { session, agent } of credentials) this.#agents.set(session, agent)
+    if (!this.#agents.has(asked)) this.#agents.set(asked, asked)
   }
 
-  targetOf(session: SessionId): WakeTarget {
+  async targetOf(session: SessionId): Promise<WakeTarget> {
+    if (!this.#agents.has(session)) await this.#readNames(session)
+    return this.#knownTarget(session)
+  }
+
+  #knownTarget(session: SessionId): WakeTarget {
     return this.#agents.get(session) ?? session
   }
 }

@@ -71,8 +71,8 @@ export interface MailSource {
   nameOf(session: SessionId): string | null
   /** Whether `unread` of this target speaks for a session too; it does for sessions that have ended. */
   covers(target: WakeTarget, session: SessionId): boolean
-  /** Whom the mail of a session is for; null: nobody that is woken here. */
-  targetOf(session: SessionId): WakeTarget | null
+  /** Whom the mail of a session is for, looked up where that is not known yet; null: nobody that is woken here. */
+  targetOf(session: SessionId): Promise<WakeTarget | null>
   /** Gives hints of targets that may have new mail until the signal aborts. Never rejects: failures go to `onTrouble`, and it tries again. */
   watch(): Promise<void>
 }

@@ -7,6 +7,7 @@ import type { Life } from '#runtime/run.ts'
 import { HeldTasks } from '#spool/held-tasks.ts'
 import { Outbox } from '#spool/outbox.ts'
 import { isWorkedFor } from '#spool/session-lock.ts'
+import { Climbs } from './climbs.ts'
 import type { Config } from './config.ts'
 import { ALL_ENDS_A, type MailSource } from './mail-source.ts'
 import type { UntakenTasks } from './untaken-tasks.ts'
@@ -42,6 +43,7 @@ export async function openLadder(
     untaken,
     isWorkedFor: async (session) => await isWorkedFor(state, session),
     waits: new WakeWaits({ log, health }),
+    climbs: new Climbs(),
     acts: new WakeActs({ state, outbox: new Outbox(state) }),
   }
 }

@@ -10,6 +10,7 @@ import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import { Loop } from '#runtime/loop.ts'
 import { chooseSession, hasClientEnded } from './choose-session.ts'
+import type { Climbs } from './climbs.ts'
 import type { MailSource, WakeTarget } from './mail-source.ts'
 import type { WakeActs } from './wake-acts.ts'
 import type { WakeWaits } from './wake-waits.ts'
@@ -27,6 +28,7 @@ export interface LadderParts {
   readonly isSole: (target: WakeTarget) => boolean
   /** The rungs for one call, in their order; null: for no mail, so that the command is none of them. */
   readonly adapters: (call: WakeCall | null) => readonly WakeAdapter[]
+  readonly climbs: Climbs
   readonly acts: Pick<WakeActs, 'failed' | 'read'>
   readonly waits: Pick<WakeWaits, 'note' | 'over'>
 }
@@ -53,12 +55,13 @@ export async function climbFor(
   parts: LadderParts,
   signal: AbortSignal,
 ): Promise<Climb> {
-  const { clock, memory, waits } = parts
+  const { clock, memory, waits, climbs } = parts
   const trials = await parts.trials()
   const climbing = climb(
     {
       ...wake,
       clock,
+      takePlace: () => climbs.takePlace(),
       worked: (session) => firstRung(target, session, memory, trials),
       sent: () => memory.sent(target),
       newId: () => randomBytes(6).toString('hex'),
@@ -73,28 +76,25 @@ export async function climbFor(
   return await climbing.finally(() => waits.over(target))
 }
 
-/** Wakes by the rungs of the ladder until one is read; rejects where none was. */
+/** Wakes by the rungs of the ladder until one is read, once no other climb of the agent goes on; rejects where none was. */
 export function wakeByLadder(parts: LadderParts): Wake {
-  const { source } = parts
   return async (call, signal) => {
-    const { target } = call
-    const fresh = [...call.fresh]
-    const isTaken = async (): Promise<boolean> => {
-      const unread = new Set((await source.unread(target)).map(({ to, id }) => `${to} ${id}`))
-      return fresh.every(({ to, id }) => !unread.has(`${to} ${id}`))
-    }
-    const end = await climbFor(
-      target,
-      {
-        adapters: parts.adapters(call),
-        look: async () => ({ session: await choose(target, parts), isTaken: await isTaken() }),
-        text: (id) => wakeText(id, factsOf(call, source)),
-      },
-      parts,
-      signal,
-    )
-    await conclude(call, end, parts)
+    const climbing = async (): Promise<void> => await conclude(call, await climbForMail(call, parts, signal), parts)
+    await parts.climbs.inTurn(call.target, climbing, signal)
   }
+}
+
+async function climbForMail(call: WakeCall, parts: LadderParts, signal: AbortSignal): Promise<Climb> {
+  const { source } = parts
+  const { target } = call
+  const fresh = [...call.fresh]
+  const isTaken = async (): Promise<boolean> => {
+    const unread = new Set((await source.unread(target)).map(({ to, id }) => `${to} ${id}`))
+    return fresh.every(({ to, id }) => !unread.has(`${to} ${id}`))
+  }
+  const look = async () => ({ session: await choose(target, parts), isTaken: await isTaken() })
+  const text = (id: string): string => wakeText(id, factsOf(call, source))
+  return await climbFor(target, { adapters: parts.adapters(call), look, text }, parts, signal)
 }
 
 /** The rung that worked last, whether for a wake or for a person who tried. */

@@ -4,6 +4,7 @@ import { wakeText } from '#fleet/wake-text.ts'
 import { Loop } from '#runtime/loop.ts'
 import type { HeldTask, HeldTasks } from '#spool/held-tasks.ts'
 import { hasClientEnded } from './choose-session.ts'
+import type { MailSource, WakeTarget } from './mail-source.ts'
 import { climbFor, type LadderParts, noteWorked } from './wake-by-ladder.ts'
 
 export interface HolderParts extends LadderParts {
@@ -20,8 +21,12 @@ interface IdleHolder {
   readonly held: HeldTask
 }
 
-/** Wakes clients that idle with a task in hand, once for each time that they come to rest with it; until the signal aborts. */
+/**
+ * Wakes clients that idle with a task in hand, once for each time that they come to rest with it; until the signal aborts. An agent that
+ * is being woken already is looked at again later.
+ */
 export async function wakeIdleHolders(parts: HolderParts, signal: AbortSignal): Promise<void> {
+  const { climbs, source } = parts
   const told = new Set<string>()
   const loop = new Loop({
     clock: parts.clock,
@@ -30,8 +35,10 @@ export async function wakeIdleHolders(parts: HolderParts, signal: AbortSignal): 
       const holders = idleHolders(await parts.sessions(), await parts.held.list(), parts.clock.wall())
       for (const each of [...told]) if (!holders.some((holder) => nameOf(holder) === each)) told.delete(each)
       for (const holder of holders.filter((each) => !told.has(nameOf(each)))) {
+        const target = await targetFor(holder.held.session, source)
+        if (climbs.isBusy(target)) continue
         told.add(nameOf(holder))
-        await wakeHolder(holder, parts, signal)
+        beginClimb(target, async () => await wakeHolder(target, holder, parts, signal), parts, signal)
       }
       return LOOK_MS
     },
@@ -41,6 +48,7 @@ export async function wakeIdleHolders(parts: HolderParts, signal: AbortSignal): 
     },
   })
   await loop.done
+  await climbs.idle()
 }
 
 /** The clients that have idled for a while with a task in hand. `now`: milliseconds since 1970. */
@@ -65,34 +73,55 @@ function nameOf({ session, held }: IdleHolder): string {
   return [session.client, session.id, session.since, held.task, held.epoch, held.work].join(' ')
 }
 
-async function wakeHolder({ session, held }: IdleHolder, parts: HolderParts, signal: AbortSignal): Promise<void> {
+async function wakeHolder(
+  target: WakeTarget,
+  { session, held }: IdleHolder,
+  parts: HolderParts,
+  signal: AbortSignal,
+): Promise<void> {
   const isOver = async (): Promise<boolean> => {
     const tasks = await parts.held.list()
     return !tasks.some(({ task, epoch, work }) => task === held.task && epoch === held.epoch && work === held.work)
   }
-  await wakeForTask({ session, of: held.session, assigned: [], task: held.task, isOver }, parts, signal)
+  await wakeForTask(target, { session, assigned: [], task: held.task, isOver }, parts, signal)
+}
+
+/** Who is woken for the tasks of a session. */
+export async function targetFor(session: SessionId, source: Pick<MailSource, 'targetOf'>): Promise<WakeTarget> {
+  return (await source.targetOf(session)) ?? session
+}
+
+/** Begins a climb beside those of other agents. */
+export function beginClimb(
+  target: WakeTarget,
+  climb: () => Promise<void>,
+  { climbs, log }: Pick<LadderParts, 'climbs' | 'log'>,
+  signal: AbortSignal,
+): void {
+  climbs.inTurn(target, climb, signal).catch((error: unknown) => {
+    if (!signal.aborted) log.warn('wake for a task failed', { target, error })
+  })
 }
 
 /** Wakes an idle client for a task that was assigned to its agent, or that it holds. */
 export interface TaskWake {
   readonly session: ClientSession
-  /** The session of the fleet that the task is of. */
-  readonly of: SessionId
   readonly assigned: readonly string[]
   readonly task: string | null
   readonly isOver: () => Promise<boolean>
 }
 
 export async function wakeForTask(
-  { session, of, assigned, task, isOver }: TaskWake,
+  target: WakeTarget,
+  { session, assigned, task, isOver }: TaskWake,
   parts: LadderParts,
   signal: AbortSignal,
 ): Promise<void> {
   const { source, log } = parts
-  const target = source.targetOf(of) ?? of
   const look = async () => {
     const now = (await parts.sessions()).find(({ client, id }) => client === session.client && id === session.id)
-    return { session: now ?? null, isTaken: now === undefined || (await isOver()) }
+    const isTaken = now === undefined || (await isOver())
+    return { session: now ?? null, isTaken, goesOn: now?.since !== session.since }
   }
   const messages = (await source.unread(target)).length
   const text = (id: string): string => wakeText(id, { from: [], messages, assigned, task })

@@ -3,7 +3,7 @@ import type { SessionId } from '#fleet/session-id.ts'
 import { Loop } from '#runtime/loop.ts'
 import { chooseSession, hasClientEnded } from './choose-session.ts'
 import type { UntakenTask, UntakenTasks } from './untaken-tasks.ts'
-import { type HolderParts, IDLE_MS, wakeForTask } from './wake-idle-holders.ts'
+import { beginClimb, type HolderParts, IDLE_MS, targetFor, wakeForTask } from './wake-idle-holders.ts'
 
 export interface UntakenParts extends HolderParts {
   readonly untaken: UntakenTasks
@@ -36,6 +36,7 @@ export async function wakeForUntaken(parts: UntakenParts, signal: AbortSignal): 
     },
   })
   await loop.done
+  await parts.climbs.idle()
 }
 
 /** What takes the tasks of a session by itself needs no client that is woken. */
@@ -47,15 +48,19 @@ async function settleWorkedFor({ untaken, isWorkedFor }: UntakenParts): Promise<
 }
 
 async function wakeIfIdle(task: UntakenTask, parts: UntakenParts, signal: AbortSignal): Promise<void> {
-  const { clock, source, untaken, held } = parts
+  const { clock, source, untaken, held, climbs } = parts
   const session = idleClient(task, await parts.sessions(), clock.wall())
-  if (session === null || (await source.unread(source.targetOf(task.session) ?? task.session)).length > 0) return
+  if (session === null) return
+  const target = await targetFor(task.session, source)
+  if ((await source.unread(target)).length > 0 || climbs.isBusy(target)) return
   const isOver = async (): Promise<boolean> => {
     untaken.see(await held.list())
     return !untaken.has(task)
   }
-  const wake = { session, of: task.session, assigned: [task.task], task: null, isOver }
-  await wakeForTask(wake, parts, signal).finally(() => untaken.settle(task))
+  const wake = { session, assigned: [task.task], task: null, isOver }
+  const climbing = async (): Promise<void> =>
+    await wakeForTask(target, wake, parts, signal).finally(() => untaken.settle(task))
+  beginClimb(target, climbing, parts, signal)
 }
 
 function idleClient({ session }: UntakenTask, sessions: readonly ClientSession[], now: number): ClientSession | null {

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { recordingLog } from '#runtime/log.ts'
+import { publishCredential } from '#spool/credentials.ts'
 import { Inbox } from '#spool/inbox.ts'
 import { InboxSource } from '../../services/fs-watcher/inbox-source.ts'
 import { countFolderOpens } from '../core/spool/file-system-calls.ts'
-import { letter, READER, tempState } from '../core/spool/sample.ts'
+import { credential, letter, READER, tempState } from '../core/spool/sample.ts'
 import { ManualClock } from '../manual-clock.ts'
 
 test('a thousand messages are read with a few looks into their folder, and hinted at once', async () => {
@@ -72,4 +73,22 @@ test('tasks that the mail assigns and takes away are told, each once', async () 
   await inbox.put({ ...letter(3), text: say({ type: 'task_revoked', epoch: 3, reason: 'cancelled' }) })
   await source.unread(READER)
   assert.deepEqual(told, [`${READER} task_assignment t-1 3`, `${READER} task_revoked t-1 3`])
+})
+
+test('an agent is known by its credential before any mail of it has come', async () => {
+  using home = tempState()
+  await publishCredential(home.state, credential({ session: READER, agent: 'w-1' }))
+  const source = new InboxSource({
+    clock: new ManualClock(),
+    log: recordingLog(),
+    signal: new AbortController().signal,
+    inbox: new Inbox(home.state),
+    state: home.state,
+    pollMs: 1_000,
+    onHint: () => undefined,
+    onLook: () => undefined,
+    onTrouble: assert.fail,
+  })
+  assert.equal(await source.targetOf(READER), 'w-1')
+  assert.equal(await source.targetOf('conv_00000000000000ff/b'), 'conv_00000000000000ff/b')
 })

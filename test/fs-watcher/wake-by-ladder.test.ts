@@ -1,100 +1,18 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { after, test } from 'node:test'
+import { test } from 'node:test'
 import type { ClientSession } from '#agents/client-session.ts'
-import type { WakeAdapter } from '#agents/wake/adapter.ts'
 import { WakeMemory } from '#agents/wake/wake-memory.ts'
 import type { SessionId } from '#fleet/session-id.ts'
-import { wakesIn } from '#fleet/wake-text.ts'
-import { recordingLog } from '#runtime/log.ts'
-import { processStart } from '#runtime/process-stat.ts'
 import type { HeldTask } from '#spool/held-tasks.ts'
 import { previewOf, type UnreadMail } from '../../services/fs-watcher/mail-source.ts'
 import { UntakenTasks } from '../../services/fs-watcher/untaken-tasks.ts'
 import { lookAfterUnwoken, untilDue, wakeByLadder } from '../../services/fs-watcher/wake-by-ladder.ts'
-import { type HolderParts, idleHolders, wakeIdleHolders } from '../../services/fs-watcher/wake-idle-holders.ts'
+import { idleHolders, wakeIdleHolders } from '../../services/fs-watcher/wake-idle-holders.ts'
 import { wakeForUntaken } from '../../services/fs-watcher/wake-untaken.ts'
-import { WakeWaits } from '../../services/fs-watcher/wake-waits.ts'
-import type { WakeCall } from '../../services/fs-watcher/waker.ts'
 import { sampleSession } from '../core/agents/sample-session.ts'
-import { ManualClock, settle } from '../manual-clock.ts'
-import { until } from '../until.ts'
-
-const folder = mkdtempSync(join(tmpdir(), 's2-ladder-'))
-after(() => rmSync(folder, { recursive: true }))
-
-const SESSION: SessionId = 'conv_00000000000000aa/b'
-const process_ = { pid: process.pid, startTicks: processStart(process.pid) ?? '' }
-const mail: UnreadMail = { id: 1, from: 'conv_00000000000000aa/a', to: SESSION, sentAt: 0, fingerprint: 'print' }
-const call: WakeCall = { target: 'w-1', mail: [mail], fresh: new Set([mail]), messages: [], earlier: [] }
-
-/** A ladder over one rung, with a client, mail and tasks that the test changes. */
-async function scene(name: string, behaviour: 'reads' | 'is ignored' | 'is refused') {
-  const clock = new ManualClock()
-  const abort = new AbortController()
-  const at = {
-    sessions: [sampleSession({ session: SESSION, process: process_, heardAt: clock.wall(), since: clock.wall() })],
-    unread: [mail] as UnreadMail[],
-    held: [] as HeldTask[],
-  }
-  const texts: string[] = []
-  const told: string[] = []
-  const adapter: WakeAdapter = {
-    rung: 'inbox_socket',
-    timeoutMs: 3_600_000, // the test's time runs while files are written
-    whyNot: async () => (behaviour === 'is refused' ? 'no socket' : null),
-    wake: async (_session, text) => {
-      texts.push(text)
-      if (behaviour === 'reads') at.sessions = at.sessions.map((each) => ({ ...each, wakesRead: wakesIn(text) }))
-      return 'sent'
-    },
-  }
-  const log = recordingLog()
-  const warnings = new Map<string, string>()
-  const warning = (topic: string, why: string | null): void =>
-    void (why === null ? warnings.delete(topic) : warnings.set(topic, why))
-  const parts: HolderParts = {
-    clock,
-    log,
-    waits: new WakeWaits({ log, health: { warning } }),
-    source: {
-      unread: async () => at.unread,
-      covers: (_target, session) => session === SESSION,
-      targetOf: () => 'w-1',
-      nameOf: (session) => (session.endsWith('/a') ? 'lead' : null),
-    },
-    memory: await WakeMemory.open(join(folder, name)),
-    trials: async () => ({ worked: () => null }),
-    sessions: async () => at.sessions,
-    isSole: () => false,
-    adapters: () => [adapter],
-    acts: {
-      failed: async (sessions, messages, tried) => {
-        told.push(`failed ${sessions} ${messages} ${tried}`)
-        return true
-      },
-      read: async (sessions) => {
-        told.push(`read ${sessions}`)
-        return true
-      },
-    },
-    held: { list: async () => at.held },
-  }
-  /** Lets time pass until something has come to pass: files are read and written between. */
-  const passes = async (what: string, isSo: () => boolean): Promise<void> => {
-    await until(
-      what,
-      async () => {
-        await clock.advance(500)
-        return isSo()
-      },
-      20_000,
-    )
-  }
-  return { clock, abort, at, texts, told, parts, passes, log, warnings }
-}
+import { settle } from '../manual-clock.ts'
+import { call, folder, heldTask, mail, process_, SESSION, scene } from './ladder-scene.ts'
 
 test('what was read is kept for the agent and its client, and tried first by the next start', async () => {
   const { parts, abort, passes } = await scene('worked', 'reads')
@@ -221,20 +139,6 @@ test('a budget that is used up stands in the health until a wake is sent', async
   })
   await waking
   assert.deepEqual([...warnings], [])
-})
-
-const heldTask = (fields: Partial<HeldTask> = {}): HeldTask => ({
-  session: SESSION,
-  task: 't-1',
-  epoch: 1,
-  incarnation: 'one',
-  by: null,
-  process: null,
-  place: null,
-  takenAt: 0,
-  work: 0,
-  lost: null,
-  ...fields,
 })
 
 test('a client that idles for five minutes with a task in hand is woken once, and again after it has gone on', async () => {

@@ -14,7 +14,12 @@ type Behaviour = 'sends' | 'reads' | 'fails' | 'hangs' | { readonly not: string 
 function scene(rungs: Partial<Record<Rung, Behaviour>>, worked: Rung | null = null) {
   const clock = new ManualClock()
   const abort = new AbortController()
-  const at = { session: sampleSession({ heardAt: clock.wall() }) as ClientSession | null, isTaken: false }
+  const at = {
+    session: sampleSession({ heardAt: clock.wall() }) as ClientSession | null,
+    isTaken: false,
+    goesOn: false,
+    place: { [Symbol.dispose]: () => undefined } as Disposable | null,
+  }
   const waits: string[] = []
   const texts: { rung: Rung; text: string; after: number }[] = []
   const began = clock.now()
@@ -43,6 +48,7 @@ function scene(rungs: Partial<Record<Rung, Behaviour>>, worked: Rung | null = nu
       adapters,
       worked: () => worked,
       sent: () => [],
+      takePlace: () => at.place,
       look: async () => ({ ...at }),
       newId: () => {
         made += 1
@@ -193,6 +199,33 @@ test('another session of the agent gets each rung anew', async () => {
   at.session = sampleSession({ id: 'another-one', heardAt: clock.wall() })
   await clock.advance(1_000)
   assert.equal(texts.length, 2)
+})
+
+test('a client that goes on by itself is sent nothing more, and may still read what was sent', async () => {
+  const { clock, at, texts, end } = scene({ inbox_socket: 'sends', tmux: 'sends' })
+  await clock.advance(5_000)
+  at.goesOn = true
+  await clock.advance(60_000)
+  const { rung, isRead } = await end
+  assert.deepEqual([rung, isRead, texts.length], [null, true, 1])
+  const read = scene({ inbox_socket: 'sends', tmux: 'sends' })
+  await read.clock.advance(5_000)
+  read.at.goesOn = true
+  await read.clock.advance(5_000)
+  read.reads('000000000001')
+  await read.clock.advance(1_000)
+  assert.equal((await read.end).rung, 'inbox_socket')
+})
+
+test('while others have all places nothing is sent, and what is seen after that decides', async () => {
+  const { clock, at, texts, end } = scene({ inbox_socket: 'sends' })
+  at.place = null
+  await clock.advance(60_000)
+  assert.equal(texts.length, 0)
+  at.isTaken = true
+  at.place = { [Symbol.dispose]: () => undefined }
+  await clock.advance(1_000)
+  assert.deepEqual([(await end).tries.length, texts.length], [0, 0])
 })
 
 test('it ends with the program', async () => {

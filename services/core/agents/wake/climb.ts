@@ -10,6 +10,8 @@ export interface WakeLook {
   readonly session: ClientSession | null
   /** Whether what the wake tells of is there no more, so that there is nothing to wake for. */
   readonly isTaken: boolean
+  /** The client goes on by itself: no more is sent. What was sent last may still be read. Left out: it does not. */
+  readonly goesOn?: boolean
 }
 
 export interface ClimbParts {
@@ -21,6 +23,8 @@ export interface ClimbParts {
   /** When something was sent to the agent in the last hour, milliseconds since 1970. */
   readonly sent: () => readonly number[]
   readonly look: () => Promise<WakeLook>
+  /** A place to try a rung in; null while other agents have them all. */
+  readonly takePlace: () => Disposable | null
   /** A new name for a wake. */
   readonly newId: () => string
   readonly text: (id: string) => string
@@ -31,7 +35,7 @@ export interface ClimbParts {
 }
 
 export interface Climb {
-  /** The rung whose text was read; null where the mail was taken without one, or nothing was read. */
+  /** The rung whose text was read; null where the mail was taken or the client went on without one, or nothing was read. */
   readonly rung: Rung | null
   readonly isRead: boolean
   readonly session: ClientSession | null
@@ -56,7 +60,7 @@ export async function climb(parts: ClimbParts, signal: AbortSignal): Promise<Cli
   let proven: NamedTry | null = null
   for (;;) {
     signal.throwIfAborted()
-    const { session, isTaken } = await look()
+    const { session, isTaken, goesOn = false } = await look()
     proven ??= tries.findLast(({ id }) => session?.wakesRead.includes(id)) ?? null
     const step = nextWakeStep({
       now: clock.now(),
@@ -70,10 +74,17 @@ export async function climb(parts: ClimbParts, signal: AbortSignal): Promise<Cli
       sent: parts.sent().map((at) => clock.now() - (clock.wall() - at)),
     })
     if (step.do === 'done') return endOf(proven ?? lastSent(tries), session, tries, clock.now())
+    const isProofDue = step.do === 'wait' && step.what === 'proof'
+    if (goesOn && !isProofDue) return { rung: null, isRead: true, session, tries, readMs: null }
     if (step.do === 'give_up') return { rung: null, isRead: false, session, tries, readMs: null }
     if (step.do === 'wait') {
       if (step.what !== 'proof') onWait(step.what, session)
       await clock.sleep(Math.min(step.forMs, LOOK_MS), signal)
+      continue
+    }
+    using place = parts.takePlace()
+    if (place === null) {
+      await clock.sleep(LOOK_MS, signal) // what is seen then decides anew
       continue
     }
     const tried = await tryRung(step.rung, session, parts, signal)

@@ -43,6 +43,8 @@ export class WakeMemory {
   readonly #worked = new Map<string, WorkedRung>()
   readonly #sent = new Map<string, readonly number[]>()
   readonly #unwoken = new Map<string, readonly SessionId[]>()
+  /** One after the other, so that an older record never replaces a newer one. */
+  #saving: Promise<void> = Promise.resolve()
 
   private constructor(path: string) {
     this.#path = path
@@ -94,9 +96,14 @@ export class WakeMemory {
   }
 
   async #save(): Promise<void> {
+    const saved = this.#saving.then(() => publish(this.#path, `${this.#text()}\n`))
+    this.#saving = saved.catch(() => undefined)
+    await saved
+  }
+
+  #text(): string {
     const [worked, sent, unwoken] = [this.#worked, this.#sent, this.#unwoken].map((each) => Object.fromEntries(each))
-    const kept = { worked, sent, unwoken }
-    await publish(this.#path, `${JSON.stringify(kept)}\n`)
+    return JSON.stringify({ worked, sent, unwoken })
   }
 
   #take(kept: Kept): void {
