@@ -4,24 +4,27 @@ import type { HookDoor } from '#agents/hook-door.ts'
 import { HOOK_INPUT_MAX, type HookEvent, readHookEvent } from '#agents/hook-event.ts'
 import { listen } from '#runtime/health.ts'
 import { isSameSecret } from '#runtime/same-secret.ts'
+import { HookConnections } from './hook-connections.ts'
 
 /** Answers an event with what its client is told; empty for nothing. */
 export type HookListener = (event: HookEvent) => Promise<string>
 
-/** Clients on one host have no more hooks under way than that. */
-const CONNECTIONS_MAX = 256
+/** Twice what the system lets wait to be accepted (511): a hook speaks at once, and is heard before so many come after it. */
+const CONNECTIONS_MAX = 1_024
+/** Within this a request is there, from its first byte or from the connection on; it is looked at so often. */
 const REQUEST_WITHIN_MS = 5_000
+const LOOK_MS = 1_000
 /** Bytes that are read of a body, most of which are forgotten: what a tool answered may be any length. */
 const BODY_MAX = 32 * 1024 * 1024
 
 /** Answers hooks on the loopback address until disposed. Throws ConfigError where it cannot listen. */
 export async function serveHooks(door: HookDoor, listener: HookListener): Promise<AsyncDisposable> {
-  const server = createServer((request, response) => {
-    answer(request, response, door, listener).catch(() => end(response, 500))
+  const connections = new HookConnections(CONNECTIONS_MAX)
+  const bounds = { requestTimeout: REQUEST_WITHIN_MS, headersTimeout: REQUEST_WITHIN_MS }
+  const server = createServer({ ...bounds, connectionsCheckingInterval: LOOK_MS }, (request, response) => {
+    answer(request, response, { door, listener, connections }).catch(() => end(response, 500))
   })
-  server.maxConnections = CONNECTIONS_MAX
-  server.requestTimeout = REQUEST_WITHIN_MS
-  server.headersTimeout = REQUEST_WITHIN_MS
+  server.on('connection', (socket) => connections.add(socket))
   await listen(server, { host: '127.0.0.1', port: door.port })
   server.unref()
   return { [Symbol.asyncDispose]: () => closed(server) }
@@ -34,15 +37,23 @@ function closed(server: Server): Promise<void> {
   })
 }
 
+interface ServerParts {
+  readonly door: HookDoor
+  readonly listener: HookListener
+  readonly connections: HookConnections
+}
+
 async function answer(
   request: IncomingMessage,
   response: ServerResponse,
-  door: HookDoor,
-  listener: HookListener,
+  { door, listener, connections }: ServerParts,
 ): Promise<void> {
   const refusal = refusalOf(request, door)
+  if (refusal !== null) return refuse(response, refusal)
+  connections.begin(request.socket)
+  response.once('close', () => connections.end(request.socket))
   const client = CLIENTS.find((each) => request.url === `/hook/${each}`)
-  if (refusal !== null || client === undefined) return end(response, refusal ?? 404)
+  if (client === undefined) return end(response, 404)
   const event = await eventIn(request, client)
   if (event === null) return end(response, 400)
   end(response, 200, await listener(event))
@@ -65,6 +76,12 @@ async function eventIn(request: IncomingMessage, client: Client): Promise<HookEv
     if (size > BODY_MAX) return null
   }
   return readHookEvent(client, null, Buffer.concat(chunks).subarray(0, HOOK_INPUT_MAX).toString('utf8'))
+}
+
+/** What else comes by that connection is not waited for. */
+function refuse(response: ServerResponse, status: number): void {
+  response.setHeader('connection', 'close')
+  end(response, status)
 }
 
 /** An answer that says nothing is an empty object: a client takes another text for what the model is to read. */

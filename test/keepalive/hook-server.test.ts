@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
-import { type AddressInfo, connect } from 'node:net'
+import { type AddressInfo, connect, type Socket } from 'node:net'
 import { after, test } from 'node:test'
 import type { HookEvent } from '#agents/hook-event.ts'
+import { LATE, waitAtMost } from '#runtime/bounded-wait.ts'
+import { systemClock } from '#runtime/clock.ts'
 import { serveHooks } from '../../services/keepalive/hook-server.ts'
 import { recorded } from '../core/agents/reports.ts'
 
@@ -87,3 +89,52 @@ test('garbage is no event, and a huge body costs only its end', async () => {
   assert.match(await ask(huge), /^200/)
   assert.equal(heard[0]?.kind, 'tool_ended')
 })
+
+/** A connection of anybody, by itself. */
+async function connected(): Promise<Socket> {
+  const socket = connect(port, '127.0.0.1').on('error', () => undefined)
+  await once(socket, 'connect')
+  return socket
+}
+
+/** A request of somebody who knows the secret, and keeps the connection. */
+const KEPT = `POST /hook/claude HTTP/1.1\r\nhost: 127.0.0.1:${port}\r\nauthorization: Bearer ${SECRET}\r\n`
+
+test('connections that say nothing, however many, keep no hook from its answer, nor take the connection of one', async () => {
+  const known = await connected()
+  const answered = async (): Promise<string> => {
+    known.write(`${KEPT}content-length: ${Buffer.byteLength(STOP)}\r\n\r\n${STOP}`)
+    return String((await once(known, 'data'))[0])
+  }
+  assert.match(await answered(), /^HTTP\/1.1 200 /)
+  const silent: Socket[] = []
+  for (let count = 0; count < 1_300; count += 1) {
+    silent.push((await connected()).resume())
+    if (count === 300) assert.match(await within(1_000, ask(STOP)), /^200 /)
+  }
+  assert.match(await within(1_000, ask(STOP)), /^200 /)
+  assert.match(await within(1_000, answered()), /^HTTP\/1.1 200 /)
+  assert.equal(silent[0]?.closed, true, 'the oldest went')
+  assert.equal(silent.at(-1)?.closed, false, 'the newest did not')
+  await Promise.all(silent.filter(({ closed }) => !closed).map((socket) => once(socket, 'close')))
+  known.destroy()
+})
+
+test('a request that comes in drops, and one that nobody may make, hold no connection for long', async () => {
+  const slow = await connected()
+  const drops = setInterval(() => slow.write('x'), 200)
+  slow.write('POST /hook/claude HTTP/1.1\r\nx: ')
+  slow.resume()
+  await within(10_000, once(slow, 'close'))
+  clearInterval(drops)
+  const stranger = await connected()
+  stranger.write(`${KEPT.replace(SECRET, 'b')}content-length: 1000\r\n\r\n`)
+  stranger.resume()
+  await within(1_000, once(stranger, 'close'))
+})
+
+async function within<T>(ms: number, going: Promise<T>): Promise<T> {
+  const answer = await waitAtMost(going, ms, systemClock)
+  assert.notEqual(answer, LATE, `nothing came within ${ms} ms`)
+  return answer as T
+}
