@@ -1,4 +1,4 @@
-import type { Condition } from '#fleet/agent-condition.ts'
+import { type Condition, cleanInstant } from '#fleet/agent-condition.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { PlaceFault } from './place-fault.ts'
 
@@ -51,7 +51,7 @@ export class PlaceHealth {
 
   /** A command could not work here. */
   hasFailed(fault: PlaceFault): void {
-    this.#fault = fault
+    this.#fault = { ...fault, until: cleanInstant(fault.until) }
     this.#isProbing = false
     this.#faults += 1
     this.#pause()

@@ -176,6 +176,7 @@ test('a parked worker waits until the end that is said, some seconds more, and n
   assert.equal(await waitOfParked(3 * 3_600_000), 3 * 3_600 + 10)
   assert.equal(await waitOfParked(5 * 24 * 3_600_000), 24 * 3_600)
   assert.equal(await waitOfParked(-1_000), 9)
+  for (const absurd of [1e300, Number.POSITIVE_INFINITY, 9e15]) assert.equal(await waitOfParked(absurd), 24 * 3_600)
 })
 
 test('a parked worker whose machine slept is back by the clock on the wall, and one whose clock was put back by the other', async () => {

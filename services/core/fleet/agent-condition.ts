@@ -32,11 +32,15 @@ export function isUnable(state: ConditionState | undefined): boolean {
 /** The last instant that a date can show (ECMA-262, time values). */
 export const INSTANT_MAX = 8.64e15
 
+/** An instant as somebody says it, as one that a date can show; null where nobody says one. */
+export function cleanInstant(said: number | null): number | null {
+  return said === null || Number.isNaN(said) ? null : Math.min(INSTANT_MAX, Math.max(0, Math.round(said)))
+}
+
 /** A condition as it is kept: one line without secrets, and an instant that a date can show. */
 function cleanCondition({ state, why, until }: Condition): Condition {
   const line = why.replace(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, ' ').trim()
-  const instant = until === null ? null : Math.min(INSTANT_MAX, Math.max(0, Math.round(until)))
-  return { state, why: redactedHead(line, WHY_MAX), until: instant }
+  return { state, why: redactedHead(line, WHY_MAX), until: cleanInstant(until) }
 }
 
 /** What a condition becomes by what is said now: as long as its state is the same it lasts since the same time. */

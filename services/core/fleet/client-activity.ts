@@ -1,4 +1,4 @@
-import { INSTANT_MAX } from './agent-condition.ts'
+import { cleanInstant } from './agent-condition.ts'
 import { WHY_MAX } from './cut-text.ts'
 import { redactedHead } from './redact.ts'
 
@@ -42,6 +42,5 @@ export function readClientActivity(said: ClientActivity | undefined): ClientActi
 /** An activity as it is kept: one line without secrets or characters that steer a terminal, and an instant that a date can show. */
 export function cleanClientActivity({ state, what, until }: ClientActivity): ClientActivity {
   const line = what === null ? null : redactedHead(what.replace(/[\p{C}\p{Zl}\p{Zp}]+/gu, ' ').trim(), WHY_MAX)
-  const instant = until === null ? null : Math.min(INSTANT_MAX, Math.max(0, Math.round(until)))
-  return { state, what: line === '' ? null : line, until: instant }
+  return { state, what: line === '' ? null : line, until: cleanInstant(until) }
 }

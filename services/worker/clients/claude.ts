@@ -1,10 +1,10 @@
 import type { AgentOptions } from '#agents/agent-options.ts'
-import { addUsage, NO_USAGE, type Usage } from '#fleet/usage.ts'
+import { addUsage, NO_USAGE, type Usage, usageBeyond } from '#fleet/usage.ts'
 import { claudeEnding } from './claude-ending.ts'
 import type { ClientDriver, ClientEnding, ClientTalk, TalkParts } from './client-driver.ts'
 import { claudeTrust } from './folder-trust.ts'
 import { S2_SERVER, type S2Tools } from './s2-tools.ts'
-import { field, listOf, numberOf, textOf } from './said.ts'
+import { field, listOf, numberOf, shown, textOf } from './said.ts'
 import { toolLine } from './tool-line.ts'
 
 /**
@@ -49,7 +49,8 @@ class ClaudeTalk implements ClientTalk {
   #limitEndsAt: number | null = null
   /** What the turns that have ended used. */
   #settled: Usage = NO_USAGE
-  /** The same of each answer in the turn that goes on, by its id. */
+  /** The same of the turn that goes on, and of each answer in it, by its id. */
+  #going: Usage = NO_USAGE
   readonly #answers = new Map<string, Usage>()
   ending: ClientEnding | null = null
 
@@ -63,7 +64,7 @@ class ClaudeTalk implements ClientTalk {
   }
 
   get usage(): Usage {
-    return [...this.#answers.values()].reduce(addUsage, this.#settled)
+    return addUsage(this.#settled, this.#going)
   }
 
   begin(): void {
@@ -90,8 +91,9 @@ class ClaudeTalk implements ClientTalk {
     if (subtype === 'init' && session !== null) this.#parts.noteSession(session)
     if (subtype === 'api_retry') {
       this.#error = textOf(field(message, 'error'))
-      const [status, attempt, most] = ['error_status', 'attempt', 'max_retries'].map((each) => field(message, each))
-      this.#parts.show(`the service refuses (${status}, ${this.#error}): it is tried again, ${attempt} of ${most}`)
+      const [status, attempt, most] = ['error_status', 'attempt', 'max_retries'].map((each) => shown(field(message, each)))
+      const error = shown(this.#error)
+      this.#parts.show(`the service refuses (${status}, ${error}): it is tried again, ${attempt} of ${most}`)
     }
     if (subtype === 'permission_denied') {
       const id = textOf(field(message, 'tool_use_id')) ?? ''
@@ -110,7 +112,7 @@ class ClaudeTalk implements ClientTalk {
     this.#error = textOf(field(message, 'error'))
     if (this.#error === null) this.#parts.noteWork()
     const answer = field(message, 'message')
-    this.#answers.set(textOf(field(answer, 'id')) ?? '', ofTurn(field(answer, 'usage')))
+    this.#count(textOf(field(answer, 'id')) ?? '', ofTurn(field(answer, 'usage')))
     for (const block of listOf(field(answer, 'content'))) {
       const [type, text, name] = ['type', 'text', 'name'].map((each) => textOf(field(block, each)))
       if (type === 'text' && text !== null && text !== undefined) this.#parts.show(text)
@@ -120,6 +122,12 @@ class ClaudeTalk implements ClientTalk {
         this.#parts.show(line)
       }
     }
+  }
+
+  /** Of an answer that comes in pieces the last one counts. */
+  #count(id: string, usage: Usage): void {
+    this.#going = addUsage(usageBeyond(this.#going, this.#answers.get(id) ?? NO_USAGE), usage)
+    this.#answers.set(id, usage)
   }
 
   /** A tool that went well after a denied one is a way around it. */
@@ -135,6 +143,7 @@ class ClaudeTalk implements ClientTalk {
   #hearResult(result: unknown): void {
     this.#tools.clear()
     this.#answers.clear()
+    this.#going = NO_USAGE
     this.#settled = addUsage(this.#settled, usageOf(result))
     this.ending = claudeEnding(
       result,

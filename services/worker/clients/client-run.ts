@@ -1,7 +1,7 @@
 import type { ChildProcess } from 'node:child_process'
 import type { Writable } from 'node:stream'
 import { TAIL_MAX, type Task } from '#fleet/task.ts'
-import { addUsage, NO_USAGE, type Usage } from '#fleet/usage.ts'
+import { addUsage, cleanUsage, NO_USAGE, type Usage } from '#fleet/usage.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { type Ending, howItEnded, runCommand } from '#runtime/run-command.ts'
 import { WorkSigns } from '#runtime/work-signs.ts'
@@ -69,7 +69,7 @@ class ClientRun implements RunningCommand {
   }
 
   get usage(): Usage {
-    return addUsage(this.#earlier, this.#talk?.usage ?? NO_USAGE)
+    return cleanUsage(addUsage(this.#earlier, this.#talk?.usage ?? NO_USAGE))
   }
 
   /** A living process that says nothing does not work, unless a tool of its runs. */

@@ -85,12 +85,13 @@ class CodexTalk implements ClientTalk {
   hear(message: unknown): void {
     const method = textOf(field(message, 'method'))
     const id = field(message, 'id')
-    if (method === null) this.#hearAnswer(Number(id), message)
+    if (method === null) this.#hearAnswer(id, message)
     else if (id === undefined) this.#hearNews(method, field(message, 'params'))
     else this.#decline(method, id)
   }
 
-  #hearAnswer(id: number, message: unknown): void {
+  #hearAnswer(id: unknown, message: unknown): void {
+    if (typeof id !== 'number') return
     const asked = this.#asked.get(id)
     this.#asked.delete(id)
     const error = field(message, 'error')

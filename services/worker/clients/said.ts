@@ -9,6 +9,11 @@ export function textOf(value: unknown): string | null {
   return typeof value === 'string' && value !== '' ? value : null
 }
 
+/** A value in a line for people: a word or a number, else `?`. JSON may hold objects that no text can be made of. */
+export function shown(value: unknown): string {
+  return typeof value === 'number' || typeof value === 'string' ? String(value) : '?'
+}
+
 /** A count, or a sum of money; 0 for anything else. */
 export function numberOf(value: unknown): number {
   return typeof value === 'number' && Number.isFinite(value) && value >= 0 ? value : 0

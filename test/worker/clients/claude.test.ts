@@ -138,6 +138,16 @@ test('it is given the tools of S2 for itself, shown without a search and allowed
   assert.ok(argv.includes('--allowedTools=mcp__s2'))
 })
 
+/** JSON may hold an object that no text can be made of. */
+const NO_TEXT = { toString: 1, valueOf: 1 }
+
+test('what is no text is none in a line either', () => {
+  for (const odd of [NO_TEXT, [NO_TEXT], { a: 1 }, null]) {
+    const retry = { type: 'system', subtype: 'api_retry', error: odd, error_status: odd, attempt: odd, max_retries: odd }
+    assert.deepEqual(hear('claude', [retry]).shown, ['the service refuses (?, ?): it is tried again, ? of ?'])
+  }
+})
+
 test('whatever comes instead of what is expected is passed over', () => {
   for (const odd of [null, 1, 'x', [], { type: 'result', result: 5, errors: 'x', modelUsage: [] }]) {
     assert.doesNotThrow(() =>

@@ -224,6 +224,19 @@ test('tokens are counted as they come, and a turn that uses too many is left', a
   assert.equal(end.tail, 'the budget of the task is used up: 15 of 15 tokens')
 })
 
+test('what a client says that it used is brought into its bounds, which a bridge demands', async () => {
+  const host = new Host('claude')
+  const used = { inputTokens: 1.5, outputTokens: -3, cacheReadInputTokens: 1e308, costUSD: 1e308, other: 'x' }
+  const model_usage_since_last_result = { one: used, two: { ...used, outputTokens: 'many' }, three: null }
+  const line = JSON.stringify({ type: 'result', subtype: 'success', result: 'x', model_usage_since_last_result })
+  writeFileSync(join(host.folder, 'bin', 'claude'), `#!/bin/sh\necho '${line}'\n`)
+  const running = host.begin()
+  await running.ended
+  const most = Number.MAX_SAFE_INTEGER
+  const expected = { inputTokens: most, outputTokens: 0, cachedTokens: most, costUsd: 1_000_000, turns: 1 }
+  assert.deepEqual(running.usage, expected)
+})
+
 test('a task whose budget is used up already is not begun', async () => {
   const host = new Host('claude', 'claude-success')
   host.budgets = { task: parseBudget('10 tokens'), day: null }

@@ -68,6 +68,11 @@ test('a thread that is not there is begun anew, and is no failure', () => {
   assert.equal(hear('codex', [first, refused]).talk.ending?.is, 'sick')
 })
 
+test('an answer to nothing that was asked is passed over, whatever its id is', () => {
+  for (const id of [{ toString: 1, valueOf: 1 }, [1], '1', null, true])
+    assert.equal(hear('codex', [{ id, error: { message: 'no' } }]).talk.ending, null, JSON.stringify(id))
+})
+
 test('an interrupt names the turn, and what it asks a person for is declined', () => {
   const lines = recorded('codex-interrupted')
   const { talk, sent } = hear('codex', lines.slice(0, 6))
