@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Client } from '#agents/client-session.ts'
-import { doorUrl, type HookDoor } from '#agents/hook-door.ts'
+import { doorUrl, type HookDoor, isDoorUrl } from '#agents/hook-door.ts'
 import { valueAt, withItem, withoutItems } from './edit-json.ts'
 import { hookCommand, isHookCommand } from './hook-commands.ts'
 
@@ -121,7 +121,7 @@ function isOurs(client: Client, item: unknown): boolean {
 
 function isOurHook(client: Client, hook: unknown): boolean {
   const { command, url } = (hook ?? {}) as Readonly<Record<string, unknown>>
-  return isHookCommand(client, command) || (typeof url === 'string' && url.endsWith(`/hook/${client}`))
+  return isHookCommand(client, command) || (typeof url === 'string' && isDoorUrl(url, client))
 }
 
 function isListed(text: string, event: string, group: HookGroup): boolean {

@@ -1,4 +1,4 @@
-import { afterGap, type JsonNode, jsonValue, readJsonTree } from './json-spans.ts'
+import { afterGap, JsonError, type JsonNode, jsonValue, readJsonTree } from './json-spans.ts'
 
 /** Changes of a JSON text that leave every other letter of it, comments and order as they are. All throw JsonError. */
 
@@ -15,8 +15,8 @@ export function withValue(text: string, path: readonly string[], value: unknown)
   const { node, rest } = deepest(root, path)
   const [key, ...deeper] = rest
   if (key === undefined) return replaced(text, node.start, node.end, formatted(text, node.start, value))
-  if (node.kind !== 'object')
-    return replaced(text, node.start, node.end, formatted(text, node.start, nested(rest, value)))
+  if (isNull(node)) return replaced(text, node.start, node.end, formatted(text, node.start, nested(rest, value)))
+  if (node.kind !== 'object') throw otherForm(node)
   const last = node.members.at(-1)?.value.end
   return inserted(text, node, last, (indent) => `${JSON.stringify(key)}: ${shown(text, indent, nested(deeper, value))}`)
 }
@@ -25,7 +25,8 @@ export function withValue(text: string, path: readonly string[], value: unknown)
 export function withItem(text: string, path: readonly string[], value: unknown): string {
   const root = readIfAny(text)
   const node = nodeAt(root, path)
-  if (node?.kind !== 'array') return withValue(text, path, [value])
+  if (node === undefined || isNull(node)) return withValue(text, path, [value])
+  if (node.kind !== 'array') throw otherForm(node)
   return inserted(text, node, node.items.at(-1)?.end, (indent) => shown(text, indent, value))
 }
 
@@ -69,6 +70,15 @@ function deepest(root: JsonNode, path: readonly string[]): { node: JsonNode; res
     node = next
   }
   return { node, rest: [] }
+}
+
+function isNull(node: JsonNode): boolean {
+  return node.kind === 'plain' && node.value === null
+}
+
+/** What a person has there would be lost. */
+function otherForm({ start }: JsonNode): JsonError {
+  return new JsonError(start, 'holds something else than S2 can add to')
 }
 
 function nested(path: readonly string[], value: unknown): unknown {

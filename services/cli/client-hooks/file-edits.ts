@@ -52,7 +52,7 @@ export async function planUninstall(edit: FileEdit): Promise<FileChange> {
   const before = await read(edit)
   if (before === null) return { path: edit.path, before, after: null }
   const kept = await backupOf(edit)
-  if (kept !== null && edited(edit, () => edit.install(kept), kept) === before) {
+  if (kept !== null && isInstalledOn(edit, kept, before)) {
     return { path: edit.path, before, after: kept }
   }
   const after = edited(edit, () => edit.uninstall(before), before)
@@ -60,11 +60,22 @@ export async function planUninstall(edit: FileEdit): Promise<FileChange> {
   return { path: edit.path, before, after: isNothing ? null : after }
 }
 
+/** A copy that S2 did not make may hold anything. */
+function isInstalledOn(edit: FileEdit, kept: string, text: string): boolean {
+  try {
+    return edit.install(kept) === text
+  } catch {
+    return false
+  }
+}
+
 /** Writes what was planned; the first change keeps the file as it was beside it, and the last takes that away. */
 export async function carryOut(edit: FileEdit, { before, after }: FileChange, isInstalling: boolean): Promise<void> {
   const path = placeOf(edit)
   const backup = `${path}${BACKUP}`
   if (before !== after) {
+    if ((await read(edit)) !== before)
+      throw new S2Error('conflict', `${edit.path} was changed meanwhile: nothing was written`, { next: 'ask again' })
     if (isInstalling && before !== null && !existsSync(backup)) await publish(backup, before, modeOf(path))
     if (after === null) await removeWithFolder(path)
     else {
@@ -77,7 +88,8 @@ export async function carryOut(edit: FileEdit, { before, after }: FileChange, is
 }
 
 async function read(edit: FileEdit): Promise<string | null> {
-  const file = await readPlainFile(placeOf(edit), FILE_MAX).catch((error: Error) => {
+  // Whoever replaced a file of another user would make it its own, which that user's client could not read.
+  const file = await readPlainFile(placeOf(edit), FILE_MAX, 'own').catch((error: Error) => {
     throw refused(edit.path, error.message)
   })
   return file?.text ?? null
@@ -91,7 +103,9 @@ async function backupOf(edit: FileEdit): Promise<string | null> {
 /** The file itself, where a link leads to it. */
 function placeOf({ path, mayBeLink }: FileEdit): string {
   if (!mayBeLink) demandNoLink(path)
-  return isLink(path) ? realpathSync(path) : path
+  if (!isLink(path)) return path
+  if (!existsSync(path)) throw refused(path, 'is a link that leads nowhere')
+  return realpathSync(path)
 }
 
 /** Neither the file nor a folder of a client that it lies in. */
@@ -110,7 +124,7 @@ function edited(edit: FileEdit, act: () => string, text: string | null): string 
   } catch (error) {
     if (!(error instanceof JsonError)) throw error
     const line = (text ?? '').slice(0, error.at).split('\n').length
-    throw refused(edit.path, `is not JSON (line ${line})`)
+    throw refused(edit.path, `${error.message} (line ${line})`)
   }
 }
 

@@ -14,20 +14,22 @@ export interface JsonMember {
   readonly value: JsonNode
 }
 
-/** A text is not JSON; `at` is where it stops to be, in characters. */
+/** A text is not JSON, or not in the form that it is to be changed in; `at` is where it stops to be, in characters. */
 export class JsonError extends Error {
   override readonly name = 'JsonError'
   readonly at: number
 
-  constructor(at: number) {
-    super('is not JSON')
+  constructor(at: number, why = 'is not JSON') {
+    super(why)
     this.at = at
   }
 }
 
 const DEPTH_MAX = 100
-const GAP = /(?:[ \t\r\n]|\/\/[^\n]*|\/\*[\s\S]*?\*\/)*/y
-const PLAIN = /"(?:[^"\\\n]|\\.)*"|[-\w.+]+/y
+/** Runs of characters are taken in one: each turn of a group takes room, which a file of megabytes would use up. */
+const GAP = /[ \t\r\n]+|\/\/[^\n]*|\/\*[\s\S]*?\*\//y
+const CHARACTERS = /(?:[^"\\\n]+|\\.){1,1000}/y
+const WORD = /[-\w.+]+/y
 
 /** The tree of a whole text. Throws JsonError. */
 export function readJsonTree(text: string): JsonNode {
@@ -47,9 +49,22 @@ export function jsonValue(node: JsonNode): unknown {
 
 /** Where the gap ends that begins here: white space and comments. */
 export function afterGap(text: string, at: number): number {
-  GAP.lastIndex = at
-  GAP.test(text)
-  return GAP.lastIndex
+  return endOfRuns(GAP, text, at)
+}
+
+/** Where what a pattern means, any number of times, ends that begins here. */
+function endOfRuns(pattern: RegExp, text: string, start: number): number {
+  let at = start
+  pattern.lastIndex = at
+  while (pattern.test(text)) at = pattern.lastIndex
+  return at
+}
+
+/** The end of a string that begins here, or of another plain value; the place itself where none does. */
+function endOfPlain(text: string, at: number): number {
+  if (text[at] !== '"') return endOfRuns(WORD, text, at)
+  const end = endOfRuns(CHARACTERS, text, at + 1)
+  return text[end] === '"' ? end + 1 : at
 }
 
 class Reader {
@@ -109,12 +124,10 @@ class Reader {
 
   #plain(): unknown {
     const start = this.at
-    PLAIN.lastIndex = start
-    const [token] = PLAIN.exec(this.#text) ?? []
-    if (token === undefined) throw new JsonError(start)
-    this.at = start + token.length
+    this.at = endOfPlain(this.#text, start)
+    if (this.at === start) throw new JsonError(start)
     try {
-      return JSON.parse(token) as unknown
+      return JSON.parse(this.#text.slice(start, this.at)) as unknown
     } catch {
       throw new JsonError(start)
     }

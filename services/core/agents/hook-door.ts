@@ -39,6 +39,12 @@ function doorFile(state: string): string {
   return join(agentsFolder(state), 'door.json')
 }
 
+/** Whether hooks of a client are sent to a door of this host by that address, of whatever port. */
+export function isDoorUrl(url: string, client: string): boolean {
+  const [, port] = /^http:\/\/127\.0\.0\.1:(\d{1,5})\//.exec(url) ?? []
+  return port !== undefined && url === doorUrl({ port: Number(port) }, client)
+}
+
 /** The address that hooks of a client are sent to. */
 export function doorUrl({ port }: Pick<HookDoor, 'port'>, client: string): string {
   return `http://127.0.0.1:${port}/hook/${client}`

@@ -91,7 +91,9 @@ class ClaudeTalk implements ClientTalk {
     if (subtype === 'init' && session !== null) this.#parts.noteSession(session)
     if (subtype === 'api_retry') {
       this.#error = textOf(field(message, 'error'))
-      const [status, attempt, most] = ['error_status', 'attempt', 'max_retries'].map((each) => shown(field(message, each)))
+      const [status, attempt, most] = ['error_status', 'attempt', 'max_retries'].map((each) =>
+        shown(field(message, each)),
+      )
       const error = shown(this.#error)
       this.#parts.show(`the service refuses (${status}, ${error}): it is tried again, ${attempt} of ${most}`)
     }

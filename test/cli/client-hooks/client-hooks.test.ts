@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import {
+  chownSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -13,6 +14,7 @@ import {
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { after, test } from 'node:test'
+import { carryOut, planInstall } from '../../../services/cli/client-hooks/file-edits.ts'
 import { type Outcome, run } from '../run-command.ts'
 
 const base = mkdtempSync(join(tmpdir(), 's2-hooks-'))
@@ -147,6 +149,61 @@ test('broken settings are refused, and no other file is touched', async () => {
   assert.equal(code, 1)
   assert.match(err, /settings\.json is not JSON \(line 3\): nothing was changed/)
   assert.deepEqual(home.files(), before)
+})
+
+test('settings in another form, and a link that leads nowhere, are refused with what is wrong', async () => {
+  const home = new Home()
+  for (const settings of ['{"hooks": ["mine"]}', '{"hooks": {"Stop": {"mine": 1}}}', '[]']) {
+    home.put('.claude/settings.json', settings)
+    const { code, err } = await home.s2('install', '--agent', 'claude')
+    assert.deepEqual([code, home.get('.claude/settings.json')], [1, settings])
+    assert.match(err, /settings\.json holds something else than S2 can add to \(line 1\): nothing was changed/)
+  }
+  rmSync(join(home.path, '.claude/settings.json'))
+  symlinkSync('nowhere', join(home.path, '.claude/settings.json'))
+  const { code, err } = await home.s2('install', '--agent', 'claude')
+  assert.equal(code, 1)
+  assert.match(err, /settings\.json is a link that leads nowhere: nothing was changed/)
+})
+
+test('settings of another user are left alone', { skip: process.getuid?.() !== 0 }, async () => {
+  const home = new Home()
+  chownSync(home.put('.claude/settings.json', '{}'), 65_534, 65_534)
+  const { code, err } = await home.s2('install', '--agent', 'claude')
+  assert.equal(code, 1)
+  assert.match(err, /settings\.json belongs to another user: nothing was changed/)
+  assert.equal(statSync(join(home.path, '.claude/settings.json')).uid, 65_534)
+})
+
+test('a hook of the person that is sent to somebody else stays', async () => {
+  const home = new Home()
+  const mine = { hooks: [{ type: 'http', url: 'https://example.org/hook/claude' }] }
+  home.put('.claude/settings.json', JSON.stringify({ hooks: { Stop: [mine] } }))
+  await home.s2('install', '--agent', 'claude')
+  assert.match(home.get('.claude/settings.json'), /example\.org/)
+  home.put('.claude/settings.json', `${home.get('.claude/settings.json')}\n`)
+  await home.s2('uninstall', '--agent', 'claude')
+  assert.match(home.get('.claude/settings.json'), /example\.org/)
+})
+
+test('what a client writes between the plan and its doing is not lost', async () => {
+  const home = new Home()
+  const path = home.put('settings.json', '{}')
+  const edit = { path, mayBeLink: true, install: () => '{"s2": 1}', uninstall: () => '{}' }
+  const change = await planInstall(edit)
+  home.put('settings.json', '{"new": 1}')
+  await assert.rejects(carryOut(edit, change, true), /was changed meanwhile: nothing was written/)
+  assert.equal(home.get('settings.json'), '{"new": 1}')
+  assert.deepEqual(home.files(), ['project', 'settings.json'])
+})
+
+test('a copy of settings that a repository brings keeps nobody from taking the hooks away', async () => {
+  const home = new Home()
+  home.put('project/.claude/settings.local.json', '{}')
+  home.put('project/.claude/settings.local.json.before-s2', '{')
+  assert.equal((await home.s2('install', '--agent', 'claude', '--project')).code, 0)
+  const { code, err } = await home.s2('uninstall', '--agent', 'claude', '--project')
+  assert.deepEqual([code, home.get('project/.claude/settings.local.json').replace(/\s/g, '')], [0, '{}'], err)
 })
 
 test('a link of a person is followed and stays; one in a project is refused', async () => {

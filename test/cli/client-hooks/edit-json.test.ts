@@ -55,6 +55,18 @@ test('a file that is not there, or holds nothing, gets an object', () => {
   assert.match(withItem('{ /* none */ }', ['a'], 1), /\/\* none \*\//)
 })
 
+test('what a person has in another form is refused, and not written over', () => {
+  for (const text of ['[1]', '"x"', '1', '{"a": [1]}', '{"a": "x"}', '{"a": {"b": {"c": 1}}}', '{"a": {"b": "x"}}'])
+    assert.throws(() => withItem(text, ['a', 'b'], OURS), /holds something else/, text)
+  assert.throws(() => withValue('{"mcpServers": [{"mine": 1}]}', ['mcpServers', 's2'], {}), JsonError)
+  assert.equal(withItem('{"a": null}', ['a', 'b'], 1), '{"a": {"b":[1]}}')
+})
+
+test('a file of megabytes is read, whatever it is made of', () => {
+  const long = [' '.repeat(15e6), `"a": "${'x'.repeat(15e6)}"`, `"a": "${'\\n'.repeat(5e6)}"`, '/**/'.repeat(3e6)]
+  for (const filler of long) assert.equal(readJsonTree(`{${filler}}`).kind, 'object')
+})
+
 test('of two members with one name the last one counts, as for every reader', () => {
   const text = '{"a": 1, "a": 2}'
   assert.equal(withValue(text, ['a'], 3), '{"a": 1, "a": 3}')

@@ -143,7 +143,14 @@ const NO_TEXT = { toString: 1, valueOf: 1 }
 
 test('what is no text is none in a line either', () => {
   for (const odd of [NO_TEXT, [NO_TEXT], { a: 1 }, null]) {
-    const retry = { type: 'system', subtype: 'api_retry', error: odd, error_status: odd, attempt: odd, max_retries: odd }
+    const retry = {
+      type: 'system',
+      subtype: 'api_retry',
+      error: odd,
+      error_status: odd,
+      attempt: odd,
+      max_retries: odd,
+    }
     assert.deepEqual(hear('claude', [retry]).shown, ['the service refuses (?, ?): it is tried again, ? of ?'])
   }
 })
