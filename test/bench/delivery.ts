@@ -9,8 +9,8 @@ import { fileURLToPath } from 'node:url'
 import { compileC } from '../compile-c.ts'
 import { startBridge } from './bridge.ts'
 import { quantile } from './figures.ts'
-import { readAnswer, type Sender, signedSend, someText } from './load/signed.ts'
 import type { Bench, Figures, Row, Skipped } from './row.ts'
+import { openSender } from './sender.ts'
 import { openStage, type Stage } from './stage.ts'
 import { startWorkerHost } from './worker.ts'
 
@@ -91,14 +91,15 @@ async function openOurs(stage: Stage): Promise<Lane> {
   const { state } = await startWorkerHost(stage, bridge, conversation)
   const inbox = join(state, 'inbox', 'new')
   await mkdir(inbox, { recursive: true, mode: 0o700 })
-  const sender = openSender({ port: bridge.port, session: `${conversation.id}/a`, token: conversation.tokens.a })
+  const from = { port: bridge.port, session: `${conversation.id}/a`, token: conversation.tokens.a } as const
+  const sender = openSender(from, TEXT)
   const arrivals = watchArrivals(inbox)
   return {
     arrivals,
-    send: () => sender.send(),
+    send: async () => void (await sender.send()),
     [Symbol.dispose]() {
       arrivals[Symbol.dispose]()
-      sender.close()
+      sender[Symbol.dispose]()
     },
   }
 }
@@ -156,29 +157,5 @@ function watchArrivals(folder: string): Disposable & { next(): Promise<number> }
       return waiting.promise
     },
     [Symbol.dispose]: () => watcher.close(),
-  }
-}
-
-/** Sends over one connection. */
-function openSender(sender: Sender): { send(): Promise<void>; close(): void } {
-  const socket = createConnection({ host: '127.0.0.1', port: sender.port, noDelay: true })
-  let answered = Promise.withResolvers<void>()
-  let heard: Buffer = Buffer.alloc(0)
-  socket.on('data', (chunk) => {
-    heard = Buffer.concat([heard, chunk])
-    const answer = readAnswer(heard)
-    if (answer === null) return
-    if (answer.status === 200) answered.resolve()
-    else answered.reject(new Error(heard.toString('utf8')))
-    heard = heard.subarray(answer.end)
-  })
-  socket.on('error', (error) => answered.reject(error))
-  return {
-    send() {
-      answered = Promise.withResolvers()
-      socket.write(signedSend(sender, someText(TEXT)))
-      return answered.promise
-    },
-    close: () => socket.destroy(),
   }
 }

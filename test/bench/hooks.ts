@@ -1,10 +1,11 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import type { Readable } from 'node:stream'
 import { publishHookDoor } from '#agents/hook-door.ts'
 import { freePort } from '../port.ts'
 import { startBridge } from './bridge.ts'
 import { quantile } from './figures.ts'
-import type { Bench, Row, Wish } from './row.ts'
+import { type Bench, type Row, ratios, type Wish } from './row.ts'
 import { openStage, programArgv, type Stage, until } from './stage.ts'
 import { startWorkerHost } from './worker.ts'
 
@@ -38,12 +39,10 @@ async function hookCommand(stage: Stage, { isQuick, say }: Wish): Promise<Row> {
     times.ours.push(ours)
     times.bare.push(bare)
   }
-  return {
-    what: 's2 hook Stop, as a command',
-    reach: { p50Ms: 60, p99Ms: 100 },
-    ours: percentiles(times.ours),
-    beside: { 'node -e 0': percentiles(times.bare) },
-  }
+  const ours = percentiles(times.ours)
+  const beside = { 'node -e 0': percentiles(times.bare) }
+  const reach = { p50Ms: 60, p99Ms: 100 }
+  return { what: 's2 hook Stop, as a command', reach, ours, beside, ratio: ratios('p50Ms', ours, beside) }
 }
 
 async function hookOverHttp(stage: Stage, { isQuick, say }: Wish): Promise<Row> {
@@ -54,21 +53,48 @@ async function hookOverHttp(stage: Stage, { isQuick, say }: Wish): Promise<Row> 
   const { state, keepalive } = await startWorkerHost(stage, bridge, conversation)
   const door = { port: await freePort(), secret: '0123456789abcdef'.repeat(4) }
   await publishHookDoor(state, door)
-  const ask = async (): Promise<boolean> => {
-    const headers = { authorization: `Bearer ${door.secret}`, 'content-type': 'application/json' }
-    const url = `http://127.0.0.1:${door.port}/hook/claude`
-    const response = await fetch(url, { method: 'POST', headers, body: STOP }).catch(() => null)
-    await response?.arrayBuffer()
-    return response?.ok === true
+  const headers = { authorization: `Bearer ${door.secret}` }
+  await until('keepalive answers hooks', async () => await answers(door.port, headers).catch(() => false), keepalive)
+  const bare = await startEcho(stage)
+  const times = { ours: [] as number[], bare: [] as number[] }
+  for (let round = -20; round < (isQuick ? 50 : 1_000); round += 1) {
+    const ours = await timed(() => answers(door.port, headers))
+    const theirs = await timed(() => answers(bare, headers))
+    if (round < 0) continue // the first open the connections
+    times.ours.push(ours)
+    times.bare.push(theirs)
   }
-  await until('keepalive answers hooks', ask, keepalive)
-  const times: number[] = []
-  for (let round = 0; round < (isQuick ? 50 : 1_000); round += 1) {
-    const began = performance.now()
-    if (!(await ask())) throw new Error('a hook was not answered')
-    times.push(performance.now() - began)
-  }
-  return { what: 'a Stop hook over http', reach: { p50Ms: 5, p99Ms: 20 }, ours: percentiles(times) }
+  const ours = percentiles(times.ours)
+  const beside = { 'node http echo': percentiles(times.bare) }
+  const reach = { p50Ms: 5, p99Ms: 20 }
+  return { what: 'a Stop hook over http', reach, ours, beside, ratio: ratios('p50Ms', ours, beside) }
+}
+
+/** The least that answers a request with what it was sent. */
+const ECHO = `require('node:http').createServer((asked, answer) => {
+  const chunks = []
+  asked.on('data', (chunk) => chunks.push(chunk)).on('end', () => answer.end(Buffer.concat(chunks)))
+}).listen(0, '127.0.0.1', function () { console.log(this.address().port) })`
+
+/** Answers its port. */
+async function startEcho(stage: Stage): Promise<number> {
+  const { child } = stage.start('other', [stage.node, '-e', ECHO])
+  const [port] = (await once(child.stdout as Readable, 'data')) as [Buffer]
+  return Number(String(port))
+}
+
+/** Whether a hook that is sent there is answered. */
+async function answers(port: number, headers: Record<string, string>): Promise<boolean> {
+  const json = { ...headers, 'content-type': 'application/json' }
+  const response = await fetch(`http://127.0.0.1:${port}/hook/claude`, { method: 'POST', headers: json, body: STOP })
+  await response.arrayBuffer()
+  return response.ok
+}
+
+async function timed(ask: () => Promise<boolean>): Promise<number> {
+  const began = performance.now()
+  if (!(await ask())) throw new Error('a hook was not answered')
+  return performance.now() - began
 }
 
 function percentiles(times: readonly number[]): { readonly p50Ms: number; readonly p99Ms: number } {

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { closeSync, fsyncSync, openSync, readFileSync, rmSync, statfsSync, writeSync } from 'node:fs'
-import { cpus, release, totalmem } from 'node:os'
+import { cpus, loadavg, release, totalmem } from 'node:os'
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
 import { median } from './figures.ts'
@@ -16,6 +16,8 @@ export interface Machine {
   readonly python: string
   readonly pythonSqlite: string
   readonly fileSystem: string
+  /** How much else it does: processes that want a core, on average of the last minute. */
+  readonly load: number
   /** What a commit waits for at least: write 4 KiB, fsync. */
   readonly fsyncP50Ms: number
 }
@@ -32,6 +34,7 @@ export function describe(folder: string): Machine {
     python,
     pythonSqlite,
     fileSystem: fileSystem(folder),
+    load: loadavg()[0] ?? 0,
     fsyncP50Ms: fsyncMs(folder),
   }
 }

@@ -17,6 +17,7 @@ import { sends } from './sends.ts'
 import { openStage } from './stage.ts'
 import { tableText } from './table.ts'
 import { verdict } from './verdict.ts'
+import { wakes } from './wakes.ts'
 
 const BENCHES: Readonly<Record<string, Bench>> = {
   push,
@@ -27,6 +28,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   memory,
   mcp,
   hooks,
+  wakes,
   redaction,
 }
 
@@ -55,6 +57,11 @@ if (wanted.length === 0) {
   process.exit(64)
 }
 
+const machine = await (async () => {
+  await using stage = await openStage()
+  return describe(stage.folder)
+})()
+
 const rows: (Row | Skipped)[] = []
 for (const [name, bench] of wanted) {
   const say = (line: string): void => console.error(`${name}: ${line}`)
@@ -67,10 +74,6 @@ for (const [name, bench] of wanted) {
   }
 }
 
-const machine = await (async () => {
-  await using stage = await openStage()
-  return describe(stage.folder)
-})()
 const json = `${JSON.stringify(
   { machine, quick: values.quick, rows: rows.map((row) => ('skipped' in row ? row : { ...row, met: isMet(row) })) },
   null,

@@ -14,6 +14,7 @@ const ROW: Row = {
 }
 
 const MACHINE: Machine = {
+  load: 0.1,
   cores: 2,
   cpu: 'any',
   memoryGb: 8,

@@ -41,6 +41,7 @@ function machineText(machine: Machine): string {
     `${machine.cores} cores (${machine.cpu}), ${machine.memoryGb} GB, Linux ${machine.kernel}`,
     `Node ${machine.node}, SQLite ${machine.sqlite}, Python ${machine.python} with SQLite ${machine.pythonSqlite}`,
     `${machine.fileSystem}, write and fsync of 4 KiB ${numberText(machine.fsyncP50Ms)} ms`,
+    `load ${numberText(machine.load)} before it began`,
   ].join('; ')
 }
 

@@ -197,8 +197,8 @@ const MOVES_NOTE = `${TASKS} tasks of one of ${WORKERS} workers; from the verdic
 
 if (import.meta.main) {
   const { values } = parseArgs({ options: { json: { type: 'boolean' }, quick: { type: 'boolean', default: false } } })
-  const rows = await verdict({ isQuick: values.quick, say: (line) => console.error(line) })
   await using stage = await openStage()
   const machine = describe(stage.folder)
+  const rows = await verdict({ isQuick: values.quick, say: (line) => console.error(line) })
   console.log(values.json === true ? JSON.stringify({ machine, rows }, null, 2) : tableText(machine, rows))
 }
