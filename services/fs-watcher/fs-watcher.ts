@@ -84,12 +84,13 @@ async function howToWake(
   { clock, log, health, draining, stack }: Life,
 ): Promise<Pick<WakerParts, 'wake' | 'untilDue'>> {
   if (config.wakeBy === null && command !== null) return { wake: command }
-  const [{ openLadder }, { wakeIdleHolders }, { wakeForUntaken }, { lookAfterUnwoken, untilDue, wakeByLadder }] =
+  const [{ openLadder }, { wakeIdleHolders }, { wakeForUntaken }, { untilDue, wakeByLadder }, { lookAfterUnwoken }] =
     await Promise.all([
       import('./open-ladder.ts'),
       import('./wake-idle-holders.ts'),
       import('./wake-untaken.ts'),
       import('./wake-by-ladder.ts'),
+      import('./unwoken-agents.ts'),
     ])
   const parts = await openLadder(config, command, source, untaken, { clock, log, health })
   const looking = Promise.all([

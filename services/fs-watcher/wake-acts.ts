@@ -9,6 +9,9 @@ export interface WakeActsParts {
   readonly outbox: Pick<Outbox, 'put'>
 }
 
+/** What an agent was to be woken for: how many messages wait, or the task that its client idles with. */
+export type WakeMatter = { readonly messages: number } | { readonly task: string }
+
 /** Tells the fleet that an agent of this host could not be woken, and that it was reached again, by the outbox of the host. */
 export class WakeActs {
   readonly #parts: WakeActsParts
@@ -18,12 +21,13 @@ export class WakeActs {
   }
 
   /** Answers whether it was told: nobody here speaks for an agent without a credential. Throws what the disk says. */
-  async failed(sessions: readonly SessionId[], messages: number, tried: string): Promise<boolean> {
-    return await this.#tell(sessions, WAKE_FAILED, { messages, tried })
+  async failed(sessions: readonly SessionId[], unwoken: WakeMatter, tried: string): Promise<boolean> {
+    return await this.#tell(sessions, WAKE_FAILED, { ...unwoken, tried })
   }
 
-  async read(sessions: readonly SessionId[]): Promise<boolean> {
-    return await this.#tell(sessions, WAKE_READ, {})
+  /** `task`: the one that its client idled with; null where it had mail. */
+  async read(sessions: readonly SessionId[], task: string | null): Promise<boolean> {
+    return await this.#tell(sessions, WAKE_READ, task === null ? {} : { task })
   }
 
   async #tell(sessions: readonly SessionId[], action: string, details: Record<string, unknown>): Promise<boolean> {

@@ -7,20 +7,15 @@ import type { SessionId } from '#fleet/session-id.ts'
 import { type ClientView, type Rung, whatClientIsAt } from '#fleet/wake-ladder.ts'
 import { type WakeFacts, wakeText } from '#fleet/wake-text.ts'
 import type { Clock } from '#runtime/clock.ts'
-import type { Log } from '#runtime/log.ts'
-import { Loop } from '#runtime/loop.ts'
 import { chooseSession, hasClientEnded } from './choose-session.ts'
 import type { Climbs } from './climbs.ts'
 import type { MailSource, WakeTarget } from './mail-source.ts'
-import type { WakeActs } from './wake-acts.ts'
+import { noteReached, noteUnwoken, triedText, type UnwokenParts } from './unwoken-agents.ts'
 import type { WakeWaits } from './wake-waits.ts'
 import type { Wake, WakeCall } from './waker.ts'
 
-export interface LadderParts {
-  readonly clock: Clock
-  readonly log: Pick<Log, 'info' | 'warn'>
+export interface LadderParts extends UnwokenParts {
   readonly source: Pick<MailSource, 'unread' | 'covers' | 'targetOf' | 'nameOf'>
-  readonly memory: WakeMemory
   /** What a person has tried on this host. */
   readonly trials: () => Promise<Pick<WakeMemory, 'worked'>>
   readonly sessions: () => Promise<readonly ClientSession[]>
@@ -29,7 +24,6 @@ export interface LadderParts {
   /** The rungs for one call, in their order; null: for no mail, so that the command is none of them. */
   readonly adapters: (call: WakeCall | null) => readonly WakeAdapter[]
   readonly climbs: Climbs
-  readonly acts: Pick<WakeActs, 'failed' | 'read'>
   readonly waits: Pick<WakeWaits, 'note' | 'over'>
 }
 
@@ -109,33 +103,11 @@ export function firstRung(
   return (tried !== null && tried.at > (woken?.at ?? 0) ? tried : woken)?.rung ?? null
 }
 
-/** How often it is looked whether an agent that was not woken has read its mail after all. */
-const LOOK_AFTER_MS = 15_000
-
-/** Closes what was told of agents that were not woken, once their mail is taken; until the signal aborts. */
-export async function lookAfterUnwoken(parts: LadderParts, signal: AbortSignal): Promise<void> {
-  const { clock, memory, source, log } = parts
-  const loop = new Loop({
-    clock,
-    signal,
-    step: async () => {
-      for (const [target] of memory.unwoken()) {
-        if ((await source.unread(target)).length === 0) await noteReached(target, parts)
-      }
-      return LOOK_AFTER_MS
-    },
-    onError: (error) => {
-      log.warn('agents that were not woken cannot be looked after', { error })
-      return LOOK_AFTER_MS
-    },
-  })
-  await loop.done
-}
-
 async function conclude(call: WakeCall, end: Climb, parts: LadderParts): Promise<void> {
   const { target } = call
   if (!end.isRead) {
-    await noteUnwoken(call, end, parts)
+    const sessions = [...new Set(call.mail.map(({ to }) => to))]
+    await noteUnwoken({ target, sessions, matter: { messages: call.mail.length }, idleWith: null }, end, parts)
     throw new Error(`no way to wake it was read: ${triedText(end)}`)
   }
   await noteReached(target, parts)
@@ -148,31 +120,6 @@ export async function noteWorked(target: WakeTarget, end: Climb, { memory, clock
   if (rung === null || readMs === null) return
   await memory.noteWorked(target, session, { rung, readMs: Math.round(readMs), at: clock.wall() })
   log.info('wake read', { target, rung, readMs: Math.round(readMs), tries: end.tries.length })
-}
-
-/** Tells the fleet once until the agent is reached again. Where no client runs there was nobody to wake, which beats tell. */
-async function noteUnwoken({ target, mail }: WakeCall, end: Climb, { memory, acts, log }: LadderParts): Promise<void> {
-  const tried = triedText(end)
-  log.warn('agent not woken', { target, tried })
-  const isThere = end.session !== null && !hasClientEnded(end.session)
-  const isTold = memory.unwoken().some(([agent]) => agent === target)
-  if (isTold || !(isThere || end.tries.some(({ refusal }) => refusal === null))) return
-  const sessions = [...new Set(mail.map(({ to }) => to))]
-  if (await acts.failed(sessions, mail.length, tried)) await memory.noteUnwoken(target, sessions)
-}
-
-async function noteReached(target: WakeTarget, { memory, acts }: LadderParts): Promise<void> {
-  const told = memory.unwoken().find(([agent]) => agent === target)
-  if (told === undefined) return
-  await acts.read(told[1])
-  await memory.noteUnwoken(target, null)
-}
-
-/** What was tried, for people. */
-function triedText({ tries, session }: Climb): string {
-  if (tries.length === 0) return session === null ? 'no session of a client is known' : 'no rung is allowed'
-  const last = new Map(tries.map(({ rung, refusal }) => [rung, refusal ?? 'sent, not read']))
-  return [...last].map(([rung, outcome]) => `${rung} (${outcome})`).join(', ')
 }
 
 function factsOf({ mail, messages, earlier }: WakeCall, source: Pick<MailSource, 'nameOf'>): WakeFacts {

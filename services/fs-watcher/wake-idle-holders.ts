@@ -1,10 +1,12 @@
 import type { ClientSession } from '#agents/client-session.ts'
+import type { Climb } from '#agents/wake/climb.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import { wakeText } from '#fleet/wake-text.ts'
 import { Loop } from '#runtime/loop.ts'
 import type { HeldTask, HeldTasks } from '#spool/held-tasks.ts'
 import { hasClientEnded } from './choose-session.ts'
 import type { MailSource, WakeTarget } from './mail-source.ts'
+import { endUnwokenRests, noteReached, noteUnwoken } from './unwoken-agents.ts'
 import { climbFor, type LadderParts, noteWorked } from './wake-by-ladder.ts'
 
 export interface HolderParts extends LadderParts {
@@ -33,7 +35,9 @@ export async function wakeIdleHolders(parts: HolderParts, signal: AbortSignal): 
     signal,
     step: async () => {
       const holders = idleHolders(await parts.sessions(), await parts.held.list(), parts.clock.wall())
-      for (const each of [...told]) if (!holders.some((holder) => nameOf(holder) === each)) told.delete(each)
+      const rests = new Set(holders.map(nameOf))
+      for (const each of [...told]) if (!rests.has(each)) told.delete(each)
+      await endUnwokenRests(rests, parts)
       for (const holder of holders.filter((each) => !told.has(nameOf(each)))) {
         const target = await targetFor(holder.held.session, source)
         if (climbs.isBusy(target)) continue
@@ -75,15 +79,20 @@ function nameOf({ session, held }: IdleHolder): string {
 
 async function wakeHolder(
   target: WakeTarget,
-  { session, held }: IdleHolder,
+  holder: IdleHolder,
   parts: HolderParts,
   signal: AbortSignal,
 ): Promise<void> {
+  const { session, held } = holder
   const isOver = async (): Promise<boolean> => {
     const tasks = await parts.held.list()
     return !tasks.some(({ task, epoch, work }) => task === held.task && epoch === held.epoch && work === held.work)
   }
-  await wakeForTask(target, { session, assigned: [], task: held.task, isOver }, parts, signal)
+  const { task } = held
+  const end = await wakeForTask(target, { session, assigned: [], task, isOver }, parts, signal)
+  if (end.isRead) return
+  const idleWith = { task, rest: nameOf(holder) }
+  await noteUnwoken({ target, sessions: [held.session], matter: { task }, idleWith }, end, parts)
 }
 
 /** Who is woken for the tasks of a session. */
@@ -116,8 +125,8 @@ export async function wakeForTask(
   { session, assigned, task, isOver }: TaskWake,
   parts: LadderParts,
   signal: AbortSignal,
-): Promise<void> {
-  const { source, log } = parts
+): Promise<Climb> {
+  const { source } = parts
   const look = async () => {
     const now = (await parts.sessions()).find(({ client, id }) => client === session.client && id === session.id)
     const isTaken = now === undefined || (await isOver())
@@ -126,6 +135,7 @@ export async function wakeForTask(
   const messages = (await source.unread(target)).length
   const text = (id: string): string => wakeText(id, { from: [], messages, assigned, task })
   const end = await climbFor(target, { adapters: parts.adapters(null), look, text }, parts, signal)
-  if (end.isRead) await noteWorked(target, end, parts)
-  else log.warn('idle holder not woken', { target, task: task ?? assigned.join(', ') })
+  if (end.rung !== null) await noteReached(target, parts)
+  await noteWorked(target, end, parts)
+  return end
 }

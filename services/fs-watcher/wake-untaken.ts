@@ -3,6 +3,7 @@ import type { SessionId } from '#fleet/session-id.ts'
 import { Loop } from '#runtime/loop.ts'
 import { chooseSession, hasClientEnded } from './choose-session.ts'
 import type { UntakenTask, UntakenTasks } from './untaken-tasks.ts'
+import { triedText } from './unwoken-agents.ts'
 import { beginClimb, type HolderParts, IDLE_MS, targetFor, wakeForTask } from './wake-idle-holders.ts'
 
 export interface UntakenParts extends HolderParts {
@@ -58,8 +59,11 @@ async function wakeIfIdle(task: UntakenTask, parts: UntakenParts, signal: AbortS
     return !untaken.has(task)
   }
   const wake = { session, assigned: [task.task], task: null, isOver }
-  const climbing = async (): Promise<void> =>
-    await wakeForTask(target, wake, parts, signal).finally(() => untaken.settle(task))
+  const climbing = async (): Promise<void> => {
+    const end = await wakeForTask(target, wake, parts, signal).finally(() => untaken.settle(task))
+    // the watchdog tells people of tasks that nobody takes
+    if (!end.isRead) parts.log.warn('agent not woken', { target, assigned: task.task, tried: triedText(end) })
+  }
   beginClimb(target, climbing, parts, signal)
 }
 

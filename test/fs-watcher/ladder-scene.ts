@@ -69,12 +69,12 @@ export async function scene(name: string, behaviour: 'reads' | 'is ignored' | 'i
     adapters: () => [adapter],
     climbs: new Climbs(),
     acts: {
-      failed: async (sessions, messages, tried) => {
-        told.push(`failed ${sessions} ${messages} ${tried}`)
+      failed: async (sessions, matter, tried) => {
+        told.push(`failed ${sessions} ${Object.entries(matter).join(' ')} ${tried}`)
         return true
       },
-      read: async (sessions) => {
-        told.push(`read ${sessions}`)
+      read: async (sessions, task) => {
+        told.push(`read ${sessions} ${task}`)
         return true
       },
     },

@@ -7,7 +7,8 @@ import type { SessionId } from '#fleet/session-id.ts'
 import type { HeldTask } from '#spool/held-tasks.ts'
 import { previewOf, type UnreadMail } from '../../services/fs-watcher/mail-source.ts'
 import { UntakenTasks } from '../../services/fs-watcher/untaken-tasks.ts'
-import { lookAfterUnwoken, untilDue, wakeByLadder } from '../../services/fs-watcher/wake-by-ladder.ts'
+import { lookAfterUnwoken } from '../../services/fs-watcher/unwoken-agents.ts'
+import { untilDue, wakeByLadder } from '../../services/fs-watcher/wake-by-ladder.ts'
 import { idleHolders, wakeIdleHolders } from '../../services/fs-watcher/wake-idle-holders.ts'
 import { wakeForUntaken } from '../../services/fs-watcher/wake-untaken.ts'
 import { sampleSession } from '../core/agents/sample-session.ts'
@@ -31,7 +32,7 @@ test('what was read is kept for the agent and its client, and tried first by the
 test('an agent that is not woken is told of once, across restarts, and once more when its mail is taken', async () => {
   const { parts, at, abort, told, passes } = await scene('unwoken', 'is refused')
   for (let wake = 0; wake < 2; wake += 1) await assert.rejects(wakeByLadder(parts)(call, abort.signal), /no socket/)
-  assert.deepEqual(told, [`failed ${SESSION} 1 inbox_socket (no socket)`])
+  assert.deepEqual(told, [`failed ${SESSION} messages,1 inbox_socket (no socket)`])
   const again = { ...parts, memory: await WakeMemory.open(join(folder, 'unwoken')) }
   await assert.rejects(wakeByLadder(again)(call, abort.signal), /no socket/)
   assert.equal(told.length, 1)
@@ -40,7 +41,7 @@ test('an agent that is not woken is told of once, across restarts, and once more
   assert.equal(told.length, 1, 'its mail waits')
   at.unread = []
   await passes('it is told', () => told.length === 2)
-  assert.equal(told[1], `read ${SESSION}`)
+  assert.equal(told[1], `read ${SESSION} null`)
   abort.abort()
   await looking
 })
@@ -156,6 +157,64 @@ test('a client that idles for five minutes with a task in hand is woken once, an
   await passes('it is woken again', () => texts.length === 2)
   abort.abort()
   await waking.catch(() => undefined)
+})
+
+test('a client that idles with a task and is not woken is told of once, across restarts, until it goes on', async () => {
+  const { parts, at, abort, told, passes, log, clock } = await scene('holder unwoken', 'is refused')
+  at.unread = []
+  at.held = [heldTask()]
+  const triedSoFar = (): number => log.records.filter(({ event }) => event === 'agent not woken').length
+  at.sessions = at.sessions.map((each) => ({ ...each, since: each.since - 400_000 }))
+  const first = new AbortController()
+  const waking = wakeIdleHolders(parts, first.signal)
+  await passes('it is told', () => told.length === 1)
+  assert.deepEqual(told, [`failed ${SESSION} task,t-1 inbox_socket (no socket)`])
+  first.abort()
+  await waking
+  const again = { ...parts, memory: await WakeMemory.open(join(folder, 'holder unwoken')) }
+  const wakingAgain = wakeIdleHolders(again, abort.signal)
+  const mail = lookAfterUnwoken(again, abort.signal)
+  await passes('it is tried again', () => triedSoFar() === 2)
+  await clock.advance(60_000)
+  assert.equal(told.length, 1, 'it lasts, although no mail waits')
+  at.sessions = at.sessions.map((each) => ({ ...each, activity: { state: 'working', what: null, until: null } }))
+  await passes('that it goes on is told', () => told.length === 2)
+  assert.equal(told[1], `read ${SESSION} t-1`)
+  abort.abort()
+  await Promise.all([wakingAgain, mail])
+  assert.deepEqual([...(await WakeMemory.open(join(folder, 'holder unwoken'))).unwoken()], [])
+})
+
+test('mail that is not read beside such a task is told by the same incident, which ends when the mail is taken', async () => {
+  const { parts, at, abort, told, passes, clock } = await scene('both unwoken', 'is refused')
+  at.unread = []
+  at.held = [heldTask()]
+  at.sessions = at.sessions.map((each) => ({ ...each, since: each.since - 400_000 }))
+  const looking = [wakeIdleHolders(parts, abort.signal), lookAfterUnwoken(parts, abort.signal)]
+  await passes('it is told', () => told.length === 1)
+  at.unread = [mail]
+  await assert.rejects(wakeByLadder(parts)(call, abort.signal), /no socket/)
+  at.sessions = at.sessions.map((each) => ({ ...each, since: clock.wall() }))
+  await clock.advance(60_000)
+  assert.equal(told.length, 1)
+  at.unread = []
+  await passes('that it is over is told', () => told.length === 2)
+  assert.equal(told[1], `read ${SESSION} null`)
+  abort.abort()
+  await Promise.all(looking)
+})
+
+test('a wake for a task that is read ends what was told', async () => {
+  const { parts, at, abort, told, passes } = await scene('holder read', 'reads')
+  at.unread = []
+  at.held = [heldTask()]
+  at.sessions = at.sessions.map((each) => ({ ...each, since: each.since - 400_000 }))
+  await parts.memory.noteUnwoken('w-1', { sessions: [SESSION], idleWith: null })
+  const waking = wakeIdleHolders(parts, abort.signal)
+  await passes('it is told', () => told.length === 1)
+  assert.equal(told[0], `read ${SESSION} null`)
+  abort.abort()
+  await waking
 })
 
 test('who idles with a task is told by who took it, and a lost task is nobody’s', () => {

@@ -2209,6 +2209,11 @@ function proveAudit(prove: Prove): void {
     assert.match(open[0]?.summary ?? '', /was not woken; its host tried: "tmux \(a draft\)"/)
     await tell('wake_read', {})
     assert.deepEqual(await fleet.store.incidents({ open: true }), [])
+    await tell('wake_failed', { task: 't-1', tried: 'tmux (a draft)' })
+    const [idle] = await fleet.store.incidents({ open: true })
+    assert.match(idle?.summary ?? '', /idles with task "t-1" in hand and was not woken; its host tried: "tmux/)
+    await tell('wake_read', { task: 't-1' })
+    assert.deepEqual(await fleet.store.incidents({ open: true }), [])
   })
 
   prove('a program records what is no verb, without its secrets', async (fleet) => {

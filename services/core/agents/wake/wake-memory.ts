@@ -18,6 +18,14 @@ export interface WorkedRung {
   readonly at: number
 }
 
+/** An agent that the fleet was told of as not woken. */
+export interface UnwokenAgent {
+  /** Those that its mail or its task was for. */
+  readonly sessions: readonly SessionId[]
+  /** The task that its client idled with, and how that rest is told from a later one; null where mail waited. */
+  readonly idleWith: { readonly task: string; readonly rest: string } | null
+}
+
 /** Where `s2 wake-test` keeps which rung a session was seen to read: the watcher's own file is written by the watcher alone. */
 export function trialsFile(state: string): string {
   return join(state, 'watcher', 'wake-test.json')
@@ -31,7 +39,7 @@ export function trialName({ session }: Pick<ClientSession, 'session'>): string {
 interface Kept {
   readonly worked?: Readonly<Record<string, WorkedRung>>
   readonly sent?: Readonly<Record<string, readonly number[]>>
-  readonly unwoken?: Readonly<Record<string, readonly string[]>>
+  readonly unwoken?: Readonly<Record<string, unknown>>
 }
 
 /**
@@ -42,7 +50,7 @@ export class WakeMemory {
   readonly #path: string
   readonly #worked = new Map<string, WorkedRung>()
   readonly #sent = new Map<string, readonly number[]>()
-  readonly #unwoken = new Map<string, readonly SessionId[]>()
+  readonly #unwoken = new Map<string, UnwokenAgent>()
   /** One after the other, so that an older record never replaces a newer one. */
   #saving: Promise<void> = Promise.resolve()
 
@@ -83,15 +91,19 @@ export class WakeMemory {
     await this.#save()
   }
 
-  /** The agents that the fleet was told of as not woken, each with the sessions that its mail was for. */
-  unwoken(): readonly (readonly [agent: string, sessions: readonly SessionId[]])[] {
-    return [...this.#unwoken]
+  /** The agents that the fleet was told of as not woken. */
+  unwoken(): ReadonlyMap<string, UnwokenAgent> {
+    return new Map(this.#unwoken)
   }
 
-  /** `sessions`: those that the mail was for; null: it was reached again. */
-  async noteUnwoken(agent: string, sessions: readonly SessionId[] | null): Promise<void> {
-    if (sessions === null) this.#unwoken.delete(agent)
-    else this.#unwoken.set(agent, sessions)
+  async noteUnwoken(agent: string, told: UnwokenAgent): Promise<void> {
+    this.#unwoken.set(agent, told)
+    await this.#save()
+  }
+
+  /** It was reached again. */
+  async noteReached(agent: string): Promise<void> {
+    this.#unwoken.delete(agent)
     await this.#save()
   }
 
@@ -113,8 +125,11 @@ export class WakeMemory {
     for (const [agent, at] of Object.entries(kept.sent ?? {})) {
       if (Array.isArray(at) && at.every(Number.isFinite)) this.#sent.set(agent, at)
     }
-    for (const [agent, sessions] of Object.entries(kept.unwoken ?? {})) {
-      if (Array.isArray(sessions)) this.#unwoken.set(agent, sessions.filter(isSessionId))
+    for (const [agent, told] of Object.entries(kept.unwoken ?? {})) {
+      const { sessions, idleWith } = Object(told) as Partial<UnwokenAgent>
+      if (!Array.isArray(sessions)) continue
+      const isWhole = typeof idleWith?.task === 'string' && typeof idleWith.rest === 'string'
+      this.#unwoken.set(agent, { sessions: sessions.filter(isSessionId), idleWith: isWhole ? idleWith : null })
     }
   }
 }
