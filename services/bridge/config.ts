@@ -19,6 +19,8 @@ export interface Config extends LifeConfig {
   readonly requestsPerMinute: number
   /** Which agents a worker may write to beside its orchestrator. */
   readonly peers: PeerRule
+  /** Whether `/mcp` is answered. */
+  readonly speaksMcp: boolean
   readonly bodyMax: number
   readonly lifetimeMs: number
   readonly housekeeping: CronSchedule
@@ -41,6 +43,7 @@ export function readConfig(env: Env): Config {
     'S2_ALLOWED_ORIGINS',
     'S2_RATE',
     'S2_PEER_MESSAGES',
+    'S2_MCP',
     'S2_BODY_MAX',
     'S2_LIFETIME',
     'S2_HOUSEKEEPING',
@@ -73,6 +76,7 @@ export function readConfig(env: Env): Config {
     allowedOrigins: values.S2_ALLOWED_ORIGINS.map((each) => each.toLowerCase()),
     requestsPerMinute: values.S2_RATE,
     peers: values.S2_PEER_MESSAGES,
+    speaksMcp: values.S2_MCP,
     bodyMax: values.S2_BODY_MAX,
     lifetimeMs: values.S2_LIFETIME,
     housekeeping,

@@ -39,6 +39,7 @@ export interface HttpHandlerParts {
   readonly addresses: AddressLimits
   readonly requests: RateLimit
   readonly beats: RateLimit
+  readonly speaksMcp: boolean
   readonly errors: RequestErrorLog
   readonly draining: AbortSignal
   /** A session sent a beat. */
@@ -121,6 +122,12 @@ export class HttpHandler {
     withinRequest({ id, since: clock.now() }, () => answer(exchange)).catch((error) => this.#refuse(exchange, error))
   }
 
+  async #answerMcp(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    if (!this.#parts.speaksMcp) throw mcpIsOff()
+    if (request.method !== 'POST') throw new MethodError(request.method)
+    await this.#mcp.answer(request, response)
+  }
+
   async #answerSigned(exchange: Exchange): Promise<void> {
     const { request, response } = exchange
     const { hostHeader, authentication, requests, beats } = this.#parts
@@ -130,8 +137,7 @@ export class HttpHandler {
     const url = request.url ?? ''
     const cut = url.indexOf('?')
     const path = cut < 0 ? url : url.slice(0, cut)
-    if (path === MCP_PATH && request.method !== 'POST') throw new MethodError(request.method)
-    if (path === MCP_PATH) return await this.#mcp.answer(request, response)
+    if (path === MCP_PATH) return await this.#answerMcp(request, response)
     const open = ROUTES.get(path)?.verb
     if (open?.who === 'public' && request.method === 'POST') return await this.#answerPublic(exchange, open)
     // Whoever asks proves who it is by the head: only then is a body read, or anything else spent.
@@ -334,6 +340,12 @@ class MethodError extends S2Error {
   constructor(method: string | undefined) {
     super('invalid', `${String(method).slice(0, 20)} is not supported`, { next: 'use POST' })
   }
+}
+
+function mcpIsOff(): S2Error {
+  return new S2Error('not_found', `${MCP_PATH} is turned off at this bridge`, {
+    next: 'set S2_MCP=yes at the bridge, or give the agent `s2 mcp` on a host of its session',
+  })
 }
 
 function route(request: IncomingMessage, path: string): Route {

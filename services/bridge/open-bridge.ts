@@ -137,6 +137,7 @@ function makeHandlers(config: Config, store: Store, parts: BridgeParts, { inspec
   const httpHandler = new HttpHandler({
     ...shared,
     permissions,
+    speaksMcp: config.speaksMcp,
     bodies: new BodyReader(config.bodyMax),
     requests,
     beats,

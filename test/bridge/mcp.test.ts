@@ -48,7 +48,7 @@ async function call(
   name: string,
   input: object = {},
   who: Seat = seat,
-  headers: Record<string, string> = {},
+  headers: Record<string, string> = { 's2-reader': 'only-one' },
   // biome-ignore lint/suspicious/noExplicitAny: answers are looked into
 ): Promise<any> {
   const { json } = await post(request('tools/call', { name, arguments: input }), who, headers)
@@ -172,12 +172,46 @@ test('a task that one reader works on is given to no other, and is ended by none
   assert.deepEqual([state, epoch], ['accepted', 2], 'the one who lost it ended nothing')
 })
 
-test('a reader’s name that is none counts for nothing', async () => {
+test('clients that do not say which they are get nothing that one of them would have in hand, and are told how', async () => {
   const { a, b } = await ground.channel()
   await ground.store.send(a.session, 'k', { text: 'one' })
-  assert.equal((await call('check_messages', {}, b, { 's2-reader': 'x'.repeat(500) })).messages.length, 1)
-  assert.equal((await call('check_messages', {}, b, { 's2-reader': 'a b' })).messages.length, 0)
-  assert.deepEqual(await ground.store.unacked(b.session, 0, 10), [], 'both were nobody in particular')
+  const rest = { description: 'x', priority: 'P2', role: null, deadline: null, createdBy: a.session } as const
+  await ground.store.addTask({ id: 'nobodys', holder: b.session, ...rest })
+  const _meta = {
+    'io.modelcontextprotocol/protocolVersion': '2026-07-28',
+    'io.modelcontextprotocol/clientCapabilities': {},
+  }
+  for (const headers of [{}, { 's2-reader': 'x'.repeat(500) }, { 's2-reader': 'a b' }, { 's2-reader': '' }])
+    for (const [name, input] of [
+      ['check_messages', {}],
+      ['take_task', {}],
+      ['complete_task', { task_id: 'nobodys' }],
+    ] as const) {
+      const asked = request('tools/call', { name, arguments: input, _meta })
+      const { json } = await post(asked, b, { 'mcp-protocol-version': '2026-07-28', ...headers })
+      const { error } = JSON.parse(json.result.content[0].text)
+      assert.deepEqual([json.result.isError, error.code], [true, 'invalid'], name)
+      assert.match(error.next, /S2-Reader.*s2 mcp --headers/)
+    }
+  assert.equal(
+    (await ground.store.unacked(b.session, 0, 10)).every(({ delivery }) => delivery === 'queued'),
+    true,
+  )
+  assert.equal((await ground.store.task('nobodys')).state, 'assigned')
+  assert.equal((await call('list_tasks', {}, b, {})).tasks.length, 1)
+  assert.equal((await call('send_to_partner', { message: 'hi' }, b, {})).state, 'queued')
+})
+
+test('a bridge whose settings turn it off says so to everybody, and goes on otherwise', async () => {
+  await using plain = await Ground.open({ S2_MCP: 'no' })
+  const { b } = await plain.channel()
+  for (const method of ['POST', 'GET']) {
+    const { status, json } = await plain.ask({ method, path: '/mcp', body: method === 'POST' ? '{}' : '' })
+    assert.deepEqual([status, json.code], [404, 'not_found'])
+    assert.match(json.detail, /\/mcp is turned off/)
+    assert.match(json.next, /S2_MCP=yes.*`s2 mcp`/)
+  }
+  assert.equal((await plain.send(b)).status, 200)
 })
 
 test('a session has its own rights and no others', async () => {
@@ -209,7 +243,8 @@ test('`s2 mcp --headers` prints what gets a client in', async () => {
     })
     const { code, out, err } = await run(['mcp', '--headers'], { env: { S2_STATE: state } })
     assert.equal(code, 0, err)
-    const { Authorization } = JSON.parse(out)
+    const { Authorization, 'S2-Reader': reader } = JSON.parse(out)
+    assert.match(reader, /^[\w.:-]{1,150}$/, 'also for a client that nobody knows')
     assert.equal((await post(request('ping'), null, { authorization: Authorization })).status, 200)
   } finally {
     rmSync(state, { recursive: true })

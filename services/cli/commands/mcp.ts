@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import type { Command } from 'commander'
 import { clientProcessAbove } from '#agents/client-process.ts'
 import { CLIENTS } from '#agents/client-session.ts'
@@ -7,6 +8,7 @@ import { conversationOf, type SessionId, sideOf } from '#fleet/session-id.ts'
 import { findCaller } from '#member/caller.ts'
 import { HostSessions } from '#member/host-sessions.ts'
 import { ANY_SPEAKER } from '#member/member.ts'
+import { processStart } from '#runtime/process-stat.ts'
 import { session as readSession } from '../option-parsers.ts'
 import { serveMcp } from '../serve-mcp.ts'
 
@@ -44,12 +46,12 @@ async function printHeaders(context: CommandContext, session: SessionId | null):
   const state = stateFolder(context)
   const { session: own, token } = await new HostSessions(state, null).speaker(said)
   const reader = await readerHere(state)
-  const headers = { Authorization: `Bearer ${own}.${token}`, ...(reader === null ? {} : { 'S2-Reader': reader }) }
+  const headers = { Authorization: `Bearer ${own}.${token}`, 'S2-Reader': reader }
   context.print(`${JSON.stringify(headers)}\n`)
 }
 
-/** Which client asks for the headers: the bridge keeps what one has in hand apart from what the next one reads. Null: none is known. */
-async function readerHere(state: string): Promise<string | null> {
+/** Which client asks for the headers, or which process: the bridge keeps what one has in hand apart from what the next one reads. */
+async function readerHere(state: string): Promise<string> {
   const asking = { state, parent: process.ppid, without: 'host', place: undefined, env: {}, named: null } as const
   const { by } = await findCaller(asking)
   if (by !== null) return `${by.client}:${by.id}`
@@ -57,5 +59,6 @@ async function readerHere(state: string): Promise<string | null> {
     const found = clientProcessAbove(client, process.ppid)
     if (found !== null) return `${client}:${found.pid}:${found.startTicks}`
   }
-  return null
+  const { ppid } = process
+  return `process:${ppid}:${processStart(ppid) ?? randomBytes(8).toString('hex')}`
 }

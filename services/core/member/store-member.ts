@@ -53,13 +53,13 @@ export type SessionStore = Pick<
 
 export interface StoreMemberParts {
   readonly session: SessionId
-  /** Which life of an agent asks, in a word of its client; null where it says none: then all that ask for the session are one. */
+  /** Which life of an agent asks, in a word of its client; null where it says none: then it gets nothing in hand. */
   readonly reader: string | null
   readonly store: SessionStore
   readonly clock: Clock
 }
 
-/** What leases of messages and tasks are called by that are given through this door; the name of the reader follows where it is known. */
+/** What leases of messages and tasks are called by that are given through this door; the name of the reader follows. */
 const TAKER = 'mcp'
 /** How long a message is in the hand of whoever read it, before it is handed out again. */
 const IN_HAND_MS = 300_000
@@ -68,16 +68,23 @@ const UNACKED_MAX = 200
 /** A member of one session at the store itself: it keeps nothing between two calls. */
 export class StoreMember implements Member {
   readonly #session: SessionId
-  /** Who has messages and tasks in hand. */
-  readonly #taker: string
+  readonly #reader: string | null
   readonly #store: SessionStore
   readonly #clock: Clock
 
   constructor({ session, reader, store, clock }: StoreMemberParts) {
     this.#session = session
-    this.#taker = reader === null ? TAKER : `${TAKER}:${reader}`
+    this.#reader = reader
     this.#store = store
     this.#clock = clock
+  }
+
+  /** Who has messages and tasks in hand. Throws `invalid` where the client does not say: two would have them in one hand. */
+  get #taker(): string {
+    if (this.#reader !== null) return `${TAKER}:${this.#reader}`
+    throw new S2Error('invalid', 'the request does not say which client of the session asks', {
+      next: 'send the header S2-Reader, a word of its own for each start of a client, as `s2 mcp --headers` prints it; or Mcp-Session-Id',
+    })
   }
 
   async openConversation(): Promise<OpenedChannel> {
@@ -101,8 +108,9 @@ export class StoreMember implements Member {
 
   async check(as: Speaker, limit: number): Promise<CheckedMail> {
     this.#demand(as)
-    await this.#store.mark(this.#session, await this.#inHand(), 'acked')
-    const leased = await this.#store.leaseMessages(this.#session, this.#taker, limit, IN_HAND_MS)
+    const taker = this.#taker
+    await this.#store.mark(this.#session, await this.#inHand(taker), 'acked')
+    const leased = await this.#store.leaseMessages(this.#session, taker, limit, IN_HAND_MS)
     const messages = leased.map(({ times, ...message }) => ({ ...message, again: times > 1 ? times : null }))
     const waiting = leased.length < limit ? 0 : (await this.#queued()).length
     return { messages, more: waiting, why: null }
@@ -140,12 +148,13 @@ export class StoreMember implements Member {
   async take(as: Speaker, id: string | null): Promise<TakenTask | null> {
     this.#demand(as)
     checkHolder(this.#session)
+    const taker = this.#taker
     const open = await this.#store.tasks({ open: true, holder: this.#session, limit: 1_000 })
-    const others = open.filter((task) => isLeased(task.state) && task.incarnation !== this.#taker)
+    const others = open.filter((task) => isLeased(task.state) && task.incarnation !== taker)
     if (others.some((task) => task.id === id)) throw heldByAnother(id ?? '')
     const passing = id === null ? others : open.filter((task) => task.id !== id)
     const ids = passing.map((task) => task.id)
-    const task = await this.#store.leaseTask(this.#session, this.#taker, ids)
+    const task = await this.#store.leaseTask(this.#session, taker, ids)
     if (task === null) return id === null ? null : await refuseTake(this.#store, this.#session, id)
     return { task, renewal: 'nothing renews the lease but your reports: report_progress more often than once a minute' }
   }
@@ -202,8 +211,9 @@ export class StoreMember implements Member {
 
   /** The task, where this very life of the agent took it: what another one holds by now is not for it to speak of. */
   async #held(id: string): Promise<Task> {
+    const taker = this.#taker
     const task = await this.#store.task(id)
-    if (task.holder !== this.#session || task.incarnation !== this.#taker) throw notHeld(task, this.#session)
+    if (task.holder !== this.#session || task.incarnation !== taker) throw notHeld(task, this.#session)
     return task
   }
 
@@ -218,12 +228,12 @@ export class StoreMember implements Member {
   }
 
   /** What this reader was handed. What another one has may be unread, and what lies in a host's inbox is that host's to ack. */
-  async #inHand(): Promise<number[]> {
+  async #inHand(taker: string): Promise<number[]> {
     const leased = (await this.#store.unacked(this.#session, 0, UNACKED_MAX)).filter(
       ({ delivery }) => delivery === 'leased',
     )
     const known = await Promise.all(leased.map(({ id }) => this.#store.messageStatus(id)))
-    return known.filter(({ leasedBy }) => leasedBy === this.#taker).map(({ id }) => id)
+    return known.filter(({ leasedBy }) => leasedBy === taker).map(({ id }) => id)
   }
 
   async #queued(): Promise<readonly Message[]> {

@@ -154,6 +154,13 @@ export const SETTINGS = {
     example: 'role',
     parse: word(['all', 'role', 'none']),
   },
+  S2_MCP: {
+    about: 'Whether the bridge answers agents at `/mcp`, by the tools that `s2 mcp` has on their hosts.',
+    programs: ['bridge'],
+    fallback: 'yes',
+    example: 'no',
+    parse: yesNo,
+  },
   S2_BODY_MAX: {
     about: 'Bytes of the largest request body and frame the bridge reads.',
     programs: ['bridge'],
