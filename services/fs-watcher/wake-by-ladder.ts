@@ -42,14 +42,17 @@ export async function untilDue(target: WakeTarget, parts: LadderParts, signal: A
   }
 }
 
-/** Climbs the ladder of a target. What is sent is noted first, so that a restart sends no more than the budget; what is waited for, as it lasts. */
+/**
+ * Climbs the ladder of a target. What is sent is noted beside it, so that a restart sends no more than the budget; what is waited for, as
+ * it lasts. A disk that takes no note does not keep the agent asleep: this process counts all the same.
+ */
 export async function climbFor(
   target: WakeTarget,
   wake: Pick<ClimbParts, 'adapters' | 'look' | 'text'>,
   parts: LadderParts,
   signal: AbortSignal,
 ): Promise<Climb> {
-  const { clock, memory, waits, climbs } = parts
+  const { clock, memory, waits, climbs, log } = parts
   const trials = await parts.trials()
   const climbing = climb(
     {
@@ -61,7 +64,8 @@ export async function climbFor(
       newId: () => randomBytes(6).toString('hex'),
       onSend: async () => {
         waits.over(target)
-        await memory.noteSent(target, clock.wall())
+        const noted = memory.noteSent(target, clock.wall())
+        await noted.catch((error: unknown) => log.warn('wake not noted', { target, error }))
       },
       onWait: (wait, session) => waits.note(target, wait, session),
     },

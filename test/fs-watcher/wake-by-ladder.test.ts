@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import type { ClientSession } from '#agents/client-session.ts'
@@ -27,6 +28,18 @@ test('what was read is kept for the agent and its client, and tried first by the
   assert.equal(memory.worked('w-1', sampleSession())?.rung, 'inbox_socket')
   assert.equal(memory.worked('w-1', sampleSession({ version: '9.9.9' })), null)
   assert.equal(memory.sent('w-1').length, 1)
+})
+
+test('a disk that takes no note lets an agent be woken, and the budget counts all the same', async () => {
+  writeFileSync(join(folder, 'no-folder'), '')
+  const { parts, abort, texts, log, passes } = await scene('no-folder/wakes', 'is ignored')
+  const waking = wakeByLadder(parts)(call, abort.signal)
+  await passes('it is sent', () => texts.length === 1)
+  await passes('that is told', () => log.records.some(({ event }) => event === 'wake not noted'))
+  assert.equal(parts.memory.sent('w-1').length, 1)
+  assert.ok(!log.records.some(({ event }) => event === 'agent not woken'))
+  abort.abort()
+  await assert.rejects(waking)
 })
 
 test('an agent that is not woken is told of once, across restarts, and once more when its mail is taken', async () => {

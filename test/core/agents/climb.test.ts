@@ -11,7 +11,11 @@ import { sampleSession } from './sample-session.ts'
 type Behaviour = 'sends' | 'reads' | 'fails' | 'hangs' | { readonly not: string } | { passes: boolean }
 
 /** A climb over rungs that behave as the test says, with a session that the test changes. */
-function scene(rungs: Partial<Record<Rung, Behaviour>>, worked: Rung | null = null) {
+function scene(
+  rungs: Partial<Record<Rung, Behaviour>>,
+  worked: Rung | null = null,
+  onSend: () => Promise<void> = async () => undefined,
+) {
   const clock = new ManualClock()
   const abort = new AbortController()
   const at = {
@@ -55,7 +59,7 @@ function scene(rungs: Partial<Record<Rung, Behaviour>>, worked: Rung | null = nu
         return String(made).padStart(12, '0')
       },
       text: (id) => wakeText(id, { from: ['conv_aa/a'], messages: 1, assigned: [], task: null }),
-      onSend: async () => undefined,
+      onSend,
       onWait: (what) => void waits.push(what),
     },
     abort.signal,
@@ -161,6 +165,22 @@ test('a draft that stays is an end like another', async () => {
   const { clock, texts, end } = scene({ tmux: { passes: false } })
   await clock.advance(301_000)
   assert.deepEqual([(await end).isRead, texts.length], [false, 0])
+})
+
+test('a wake that is sent waits for no disk, and its rung counts once it is noted there too', async () => {
+  const disk = Promise.withResolvers<void>()
+  const { clock, texts, end } = scene({ inbox_socket: 'reads' }, null, () => disk.promise)
+  await clock.advance(100)
+  assert.equal(texts.length, 1)
+  let hasEnded = false
+  void end.then(() => {
+    hasEnded = true
+  })
+  await clock.advance(1_000)
+  assert.ok(!hasEnded)
+  disk.resolve()
+  await clock.advance(1_000)
+  assert.equal((await end).isRead, true)
 })
 
 test('the rung that worked before comes first', async () => {

@@ -28,7 +28,7 @@ export interface ClimbParts {
   /** A new name for a wake. */
   readonly newId: () => string
   readonly text: (id: string) => string
-  /** Told before something is sent. */
+  /** Told of what is being sent, which is over only once this has resolved; must not reject. */
   readonly onSend: (rung: Rung) => Promise<void>
   /** Told at each look for as long as nothing is sent for a cause of the agent's. */
   readonly onWait: (what: WakeWait, session: ClientSession | null) => void
@@ -113,8 +113,9 @@ async function tryRung(
   const attempt = async (over: AbortSignal): Promise<'sent' | 'read' | Error> => {
     const why = await adapter.whyNot(session, over)
     if (why !== null) return new Error(why)
-    await onSend(rung)
-    return await adapter.wake(session, text(id), over)
+    // The agent does not wait for the disk: what was sent counts in this process at once, and for the next one a moment later.
+    const [, outcome] = await Promise.all([onSend(rung), adapter.wake(session, text(id), over)])
+    return outcome
   }
   const at = clock.now()
   const answer = await boundedWait(attempt, adapter.timeoutMs, clock, signal).catch((error: Error) => error)
