@@ -1,33 +1,38 @@
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { addUsage, NO_USAGE, type Usage, usageIn } from '#fleet/usage.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { dayOf, nextDay } from '#runtime/wall-day.ts'
-import { publish } from '#spool/atomic-files.ts'
+import { ensureFolder } from '#spool/atomic-files.ts'
+import { appendLine, formerOf } from '#spool/line-log.ts'
 import { readPlainFileSync } from '#spool/plain-file.ts'
-import { field, textOf } from './said.ts'
+import { field } from './said.ts'
 
-const FILE_MAX = 10_000
+/** Bytes of the file, some 8,000 turns; it is kept twice, as it is and as it was before it was full. */
+const FILE_MAX = 1_048_576
 
-/** What the clients of this host used today, kept in the state folder: a restart does not give a day's budget anew. */
+/**
+ * What the clients of this host used today, kept in the state folder: a restart does not give a day's budget anew. Each turn is a line,
+ * so that agents beside one another count what all of them use.
+ */
 export class DaySpending {
   readonly #path: string
   readonly #clock: Pick<Clock, 'wall'>
   readonly #zone: string
-  #day = ''
-  #usage: Usage = NO_USAGE
+  /** What the disk did not take, and of which day. */
+  #unkept = { day: '', usage: NO_USAGE }
 
   /** `zone`: whose days count. What cannot be read is nothing. */
   constructor(state: string, clock: Pick<Clock, 'wall'>, zone: string) {
-    this.#path = join(state, 'agents', 'spent.json')
+    this.#path = join(state, 'agents', 'spent.log')
     this.#clock = clock
     this.#zone = zone
-    const known = readKnown(this.#path)
-    this.#day = textOf(field(known, 'day')) ?? ''
-    this.#usage = usageIn(field(known, 'usage')) ?? NO_USAGE
   }
 
   get today(): Usage {
-    return this.#day === dayOf(this.#clock.wall(), this.#zone) ? this.#usage : NO_USAGE
+    const day = this.#day()
+    const known = [formerOf(this.#path), this.#path].flatMap((path) => usagesIn(path, day))
+    const unkept = this.#unkept.day === day ? this.#unkept.usage : NO_USAGE
+    return known.reduce(addUsage, unkept)
   }
 
   /** When the next day begins, milliseconds since 1970. */
@@ -37,15 +42,41 @@ export class DaySpending {
 
   /** Throws what the system says; it is remembered all the same. */
   async add(usage: Usage): Promise<void> {
-    this.#usage = addUsage(this.today, usage)
-    this.#day = dayOf(this.#clock.wall(), this.#zone)
-    await publish(this.#path, `${JSON.stringify({ day: this.#day, usage: this.#usage })}\n`)
+    const day = this.#day()
+    try {
+      await ensureFolder(dirname(this.#path))
+      await appendLine(this.#path, JSON.stringify({ day, usage }), FILE_MAX)
+    } catch (error) {
+      const before = this.#unkept.day === day ? this.#unkept.usage : NO_USAGE
+      this.#unkept = { day, usage: addUsage(before, usage) }
+      throw error
+    }
+  }
+
+  #day(): string {
+    return dayOf(this.#clock.wall(), this.#zone)
   }
 }
 
-function readKnown(path: string): unknown {
+function usagesIn(path: string, day: string): Usage[] {
+  return textIn(path)
+    .split('\n')
+    .flatMap((line) => usageOf(line, day) ?? [])
+}
+
+/** A file with a line more than it may have is still read. */
+function textIn(path: string): string {
   try {
-    return JSON.parse(readPlainFileSync(path, FILE_MAX) ?? '')
+    return readPlainFileSync(path, 2 * FILE_MAX) ?? ''
+  } catch {
+    return ''
+  }
+}
+
+function usageOf(line: string, day: string): Usage | null {
+  try {
+    const said: unknown = JSON.parse(line)
+    return field(said, 'day') === day ? usageIn(field(said, 'usage')) : null
   } catch {
     return null
   }

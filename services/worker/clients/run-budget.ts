@@ -38,8 +38,9 @@ export class AgentBudget {
 
   #dayIsSpent(): string | null {
     const { day } = this.#budgets
+    if (day === null) return null
     const used = { task: NO_USAGE, day: this.#spending.today }
-    if (day === null || reachedBudget({ task: null, day }, used) === null) return null
+    if (reachedBudget({ task: null, day }, used) === null) return null
     return `the budget of the day is used up: ${spentText(day, used.day)}`
   }
 }

@@ -213,7 +213,7 @@ test('dollars are counted by the client itself, which is told how many are left;
   assert.deepEqual([end.exitCode, end.client], [1, 'answered'])
   assert.match(end.tail, /^the budget of the task is used up: 0\.0001 of 0\.0001 USD$/)
   await host.begin({ id: 't-2' }).ended
-  const kept: unknown = JSON.parse(readFileSync(join(host.folder, 'state', 'agents', 'spent.json'), 'utf8'))
+  const kept: unknown = JSON.parse(readFileSync(join(host.folder, 'state', 'agents', 'spent.log'), 'utf8'))
   assert.deepEqual((kept as { usage: Usage }).usage.costUsd, 0.00028)
 })
 

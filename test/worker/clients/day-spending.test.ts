@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { appendFileSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { after, test } from 'node:test'
 import { parseBudget } from '#agents/budget.ts'
 import { NO_USAGE } from '#fleet/usage.ts'
@@ -26,8 +28,29 @@ test('what was used today outlives a restart, and not the day', async () => {
   assert.deepEqual(first.today, NO_USAGE)
   await first.add(dollar)
   assert.equal(new DaySpending(state, clock, 'UTC').today.costUsd, 1)
-  writeFileSync(join(state, 'agents', 'spent.json'), '{"day":')
-  assert.deepEqual(new DaySpending(state, clock, 'UTC').today, NO_USAGE)
+  appendFileSync(join(state, 'agents', 'spent.log'), '\n[]\n{"day":"2026-12-01"}\n{"day":\n')
+  assert.equal(first.today.costUsd, 1, 'what is no line of ours counts for nothing')
+})
+
+test('all that agents of one host use at once counts, for each of them', async () => {
+  const place = join(state, 'shared')
+  const script = `
+    import { DaySpending } from '${resolve('services/worker/clients/day-spending.ts')}'
+    const spending = new DaySpending(${JSON.stringify(place)}, { wall: () => ${now} }, 'UTC')
+    process.stdin.once('data', async () => {
+      for (let turn = 0; turn < 20; turn += 1) await spending.add(${JSON.stringify(dollar)})
+      process.stdin.destroy()
+    })
+    console.log('ready')`
+  const here = new DaySpending(place, clock, 'UTC')
+  const agents = [1, 2].map(() =>
+    spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['pipe', 'pipe', 'inherit'] }),
+  )
+  await Promise.all(agents.map((agent) => once(agent.stdout, 'data')))
+  const ends = agents.map((agent) => once(agent, 'close'))
+  for (const agent of agents) agent.stdin.write('go')
+  for (const [code] of await Promise.all(ends)) assert.equal(code, 0)
+  assert.deepEqual([here.today.costUsd, here.today.turns], [40, 40])
 })
 
 test('an agent whose day is spent waits until the next one, and works then', async () => {
@@ -56,4 +79,15 @@ test('a run that reaches a budget has failed for the task’s, and goes back for
   const day = new AgentBudget({ task: null, day: parseBudget('1 USD') }, spending).of(used).end(dollar)
   const why = 'the budget of the day is used up: 1.00 of 1 USD'
   assert.deepEqual(day.client, { state: 'parked', why, until: spending.endsAt })
+})
+
+test('what the disk does not take counts for this agent all the same', async () => {
+  const place = join(state, 'full')
+  mkdirSync(join(place, 'agents', 'spent.log'), { recursive: true })
+  const spending = new DaySpending(place, clock, 'UTC')
+  await assert.rejects(spending.add(dollar))
+  await assert.rejects(spending.add(dollar))
+  assert.equal(spending.today.costUsd, 2)
+  now += 24 * 3_600_000
+  assert.deepEqual(spending.today, NO_USAGE)
 })
