@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { answerHook, orAfter, SILENCE } from '#agents/answer-hook.ts'
 import { clientProcessAbove, servesTerminals } from '#agents/client-process.ts'
 import { CLIENTS, type Client } from '#agents/client-session.ts'
+import { clientVersion } from '#agents/client-version.ts'
 import { HOOK_INPUT_MAX, type HookEvent, readHookEvent } from '#agents/hook-event.ts'
 import type { ClientFacts } from '#agents/hook-report.ts'
 import { HookReports } from '#agents/hook-reports.ts'
@@ -54,7 +55,7 @@ async function hear({ name, client, state }: Asked, context: CommandContext): Pr
   const event = readHookEvent(client, name, input)
   if (event === null) return context.tell('s2: the hook was given nothing that it knows\n')
   if (!existsSync(state)) return
-  const facts = factsOf(client, context.env)
+  const facts = factsOf(event, context.env)
   const at = context.clock.wall()
   const { text, isBlocked } = await answerHook(state, event, facts.session, at).catch((error: Error) => {
     context.tell(`s2: the hook answers nothing: ${error.message.slice(0, 200)}\n`)
@@ -80,7 +81,10 @@ async function waitForWake({ client, state }: Asked, context: CommandContext): P
   return await context.become(await waiterCommand(state, event, context.clock, bounds))
 }
 
-function factsOf(client: Client, env: CommandContext['env']): ClientFacts {
+/** A daemon may be another version at the next prompt of a thread; uses of tools are too many to look at it each time. */
+const TELLS_VERSION: ReadonlySet<HookEvent['kind']> = new Set(['start', 'prompt'])
+
+function factsOf({ client, kind }: HookEvent, env: CommandContext['env']): ClientFacts {
   const found = clientProcessAbove(client, process.ppid)
   const sharesProcess = found !== null && servesTerminals(client, found.pid)
   return {
@@ -89,6 +93,7 @@ function factsOf(client: Client, env: CommandContext['env']): ClientFacts {
     // A daemon has the environment of whoever started it, and not that of the terminal whose hook this is.
     pane: sharesProcess ? null : paneIn(env),
     inboxSocket: env.CLAUDE_CODE_MESSAGING_SOCKET ?? null,
+    version: found !== null && TELLS_VERSION.has(kind) ? clientVersion(client, found.pid) : null,
     session: sharesProcess ? null : sessionIn(env.S2_TASK_SESSION),
   }
 }

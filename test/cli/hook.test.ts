@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { spawn, spawnSync } from 'node:child_process'
+import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { after, test } from 'node:test'
 import type { HookReport } from '#agents/hook-report.ts'
 import { Inbox } from '#spool/inbox.ts'
@@ -82,9 +82,27 @@ test('an event is left for keepalive with what only a child of the client knows'
     sharesProcess: false,
     pane: { socket: '/tmp/tmux-1000/default', id: '%5' },
     inboxSocket: '/tmp/cc-socks/12.sock',
+    version: null,
     session: 'conv_0123456789abcdef/b',
   })
   assert.ok(!JSON.stringify(report).includes('not-for-anybody'))
+})
+
+test('a hook tells the version of the client whose child it is, at its start and its prompts', async () => {
+  const state = newState()
+  const program = join(state, 'node_modules/@openai/codex-linux-x64/bin/codex')
+  mkdirSync(dirname(program), { recursive: true })
+  copyFileSync('/bin/sh', program)
+  const named = { name: '@openai/codex', version: '0.171.0-linux-x64' }
+  writeFileSync(join(state, 'node_modules/@openai/codex-linux-x64/package.json'), JSON.stringify(named))
+  for (const name of ['SessionStart', 'PreToolUse']) {
+    const script = `"$0" services/cli/main.ts hook ${name} --agent codex; :`
+    const env = { PATH: process.env.PATH, HOME: base, S2_STATE: state }
+    const told = spawnSync(program, ['-c', script, process.execPath], { env, input: line(name, 'codex') })
+    assert.equal(told.status, 0, told.stderr.toString())
+  }
+  const versions = reportsIn(state).map(({ event, facts }) => [event.name, facts?.version])
+  assert.deepEqual(Object.fromEntries(versions), { SessionStart: '0.171.0', PreToolUse: null })
 })
 
 test('Stop goes on once while a message waits, and not again for the same one', async () => {

@@ -358,7 +358,7 @@ test('sessions of one daemon are told apart by what the client names, and end wi
     assert.ok(event !== null && startTicks !== null)
     const facts = {
       process: { pid: process.pid, startTicks, namespace: pidNamespace() },
-      ...{ sharesProcess: true, pane: null, inboxSocket: null, session: null },
+      ...{ sharesProcess: true, pane: null, inboxSocket: null, version: null, session: null },
     }
     hooks.put({ event, facts, at: Date.now(), isBlocked: false }, process.pid)
   }

@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import type { ClientSession } from '#agents/client-session.ts'
+import type { WakeAdapter } from '#agents/wake/adapter.ts'
 import { WakeMemory } from '#agents/wake/wake-memory.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import type { HeldTask } from '#spool/held-tasks.ts'
@@ -40,6 +41,32 @@ test('a disk that takes no note lets an agent be woken, and the budget counts al
   assert.ok(!log.records.some(({ event }) => event === 'agent not woken'))
   abort.abort()
   await assert.rejects(waking)
+})
+
+test('a new version of the client begins again with the first rung', async () => {
+  const { parts, at, abort, passes } = await scene('version', 'reads')
+  const tried: string[] = []
+  const rungs = (['app_server', 'tmux'] as const).map((rung) => ({
+    ...(parts.adapters(call)[0] as WakeAdapter),
+    rung,
+    whyNot: async () => {
+      tried.push(rung)
+      return null
+    },
+  }))
+  const wake = async (version: string): Promise<void> => {
+    at.sessions = at.sessions.map((each) => ({ ...each, client: 'codex', version, wakesRead: [] }))
+    let isOver = false
+    const waking = wakeByLadder({ ...parts, adapters: () => rungs })(call, abort.signal)
+    void waking.then(() => {
+      isOver = true
+    })
+    await passes('it is woken', () => isOver)
+  }
+  const worked = { rung: 'tmux', readMs: 1, at: 1 } as const
+  await parts.memory.noteWorked('w-1', sampleSession({ client: 'codex', version: '0.171.0' }), worked)
+  for (const version of ['0.171.0', '0.172.0']) await wake(version)
+  assert.deepEqual(tried, ['tmux', 'app_server'])
 })
 
 test('an agent that is not woken is told of once, across restarts, and once more when its mail is taken', async () => {

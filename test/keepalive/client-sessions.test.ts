@@ -69,7 +69,7 @@ class World implements AsyncDisposable {
   }
 }
 
-const FACTS = { process: PROCESS, sharesProcess: false, pane: null, inboxSocket: null, session: null }
+const FACTS = { process: PROCESS, sharesProcess: false, pane: null, inboxSocket: null, version: null, session: null }
 
 test('what a client does is published, stands in beats, and its signs are handed on once', async () => {
   await using world = new World()
@@ -281,6 +281,16 @@ test('a subagent that ends ends no tool of its session, and a tool goes on acros
   await using later = new World([world.published.get('one') as ClientSession])
   await later.clock.advance(1_000)
   assert.deepEqual(later.heardOfTools, ['claude-one tool_begun'])
+})
+
+test('the version of a client is that of its last start or prompt that told one', async () => {
+  await using world = new World()
+  const versions: unknown[] = []
+  for (const version of ['0.171.0', '0.172.0', null]) {
+    await world.hear('UserPromptSubmit', {}, { ...FACTS, version })
+    versions.push(world.published.get('one')?.version)
+  }
+  assert.deepEqual(versions, ['0.171.0', '0.172.0', '0.172.0'])
 })
 
 test('a session in a daemon has no pane, whatever was said of one, and keeps that through reports over HTTP', async () => {

@@ -14,6 +14,8 @@ export interface ClientFacts {
   readonly sharesProcess: boolean
   readonly pane: { readonly socket: string; readonly id: string } | null
   readonly inboxSocket: string | null
+  /** Of the client that runs; null where it was not looked at, or does not say. */
+  readonly version: string | null
   /** The session of the fleet that its environment names; null where it names none. */
   readonly session: SessionId | null
 }
@@ -72,6 +74,7 @@ function factsOf(fields: ClientFields): ClientFacts {
     sharesProcess: fields.sharesProcess === true,
     pane: socket !== null && id !== null && /^%\d{1,9}$/.test(id) ? { socket, id } : null,
     inboxSocket: textOf(fields.inboxSocket),
+    version: shortWord(fields.version),
     session: sessionIn(fields.session),
   }
 }

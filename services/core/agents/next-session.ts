@@ -24,7 +24,7 @@ export function nextSession(before: ClientSession | null, report: HookReport, zo
     session: facts?.session ?? known.session,
     folder: event.folder ?? known.folder,
     transcript: event.transcript ?? known.transcript,
-    version: event.version ?? known.version,
+    version: event.version ?? facts?.version ?? known.version,
     permissionMode: event.permissionMode ?? known.permissionMode,
     inboxSocket: facts?.inboxSocket ?? known.inboxSocket,
     sharesProcess,

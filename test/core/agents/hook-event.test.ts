@@ -146,17 +146,19 @@ test('a report is read as it was left, and anything planted beside it is none', 
     sharesProcess: true,
     pane: { socket: '/tmp/tmux-1/default', id: '%3' },
     inboxSocket: '/tmp/cc-socks/77.sock',
+    version: '2.1.332',
     session: 'conv_0123456789abcdef/b' as const,
   }
   assert.deepEqual(readHookReport(JSON.stringify({ ...left, facts })), { ...left, facts })
   for (const planted of ['', '{}', '[]', JSON.stringify({ ...left, at: 'now' }), JSON.stringify({ ...left, event: 7 })])
     assert.equal(readHookReport(planted), null)
-  const odd = { process: { pid: -1, startTicks: {} }, pane: { socket: 5, id: '%x' }, session: '../..' }
+  const odd = { process: { pid: -1, startTicks: {} }, pane: { socket: 5, id: '%x' }, version: 7, session: '../..' }
   assert.deepEqual(readHookReport(JSON.stringify({ ...left, facts: odd }))?.facts, {
     process: null,
     sharesProcess: false,
     pane: null,
     inboxSocket: null,
+    version: null,
     session: null,
   })
 })
