@@ -7,7 +7,6 @@ import { fileURLToPath } from 'node:url'
 import type { DrivenClient } from '#agents/agent-options.ts'
 import { type Budgets, NO_BUDGETS, parseBudget } from '#agents/budget.ts'
 import type { Task } from '#fleet/task.ts'
-import type { Usage } from '#fleet/usage.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { clientDriver } from '../../../services/worker/clients/client-driver-of.ts'
 import { clientStarter } from '../../../services/worker/clients/client-run.ts'
@@ -213,8 +212,8 @@ test('dollars are counted by the client itself, which is told how many are left;
   assert.deepEqual([end.exitCode, end.client], [1, 'answered'])
   assert.match(end.tail, /^the budget of the task is used up: 0\.0001 of 0\.0001 USD$/)
   await host.begin({ id: 't-2' }).ended
-  const kept: unknown = JSON.parse(readFileSync(join(host.folder, 'state', 'agents', 'spent.log'), 'utf8'))
-  assert.deepEqual((kept as { usage: Usage }).usage.costUsd, 0.00028)
+  const spent = new DaySpending(join(host.folder, 'state'), systemClock, 'UTC').today
+  assert.deepEqual(spent.costUsd, 0.00028)
 })
 
 test('tokens are counted as they come, and a turn that uses too many is left', async () => {
