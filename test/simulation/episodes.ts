@@ -102,7 +102,7 @@ export const EPISODES: readonly EpisodeKind[] = [
     fault: 'bridge stopped',
     odds: { minutes: lasting(1, 1_000, 80_000), days: lasting(1, HOUR / 6, 5 * HOUR) },
     begin: ({ bridge }, fired) => {
-      if (bridge.life.isDead || bridge.life.isStopped || bridge.isAsleep) return null
+      if (bridge.isAway) return null
       fired()
       const { life } = bridge
       life.stop()
@@ -391,13 +391,14 @@ function pickKind(dice: Dice, pace: Pace): readonly [EpisodeKind, Odds] {
 
 function killBridge(scene: Scene, fired: () => void): Mend | null {
   const { bridge } = scene
-  if (bridge.life.isDead || bridge.life.isStopped || bridge.isAsleep) return null
+  if (bridge.isAway) return null
   fired()
   bridge.kill()
   return Object.assign(() => scene.startBridge(), { touches: 'all' as const })
 }
 
 function cut(scene: Scene, fault: Fault): Mend | null {
+  if (scene.bridge.isAway) return null // nothing is under way
   return on(scene, worker(scene), ({ link }) => {
     link.cut(fault)
     return Object.assign(() => link.heal(), { isFelt: () => link.isFelt })

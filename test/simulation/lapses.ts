@@ -56,6 +56,18 @@ export class Lapses {
     return chain
   }
 
+  /** Milliseconds up to now in which nothing kept all agents at once from working or from being heard. */
+  clearMs(): number {
+    const { now } = this.#timeline
+    let [clear, clearFrom] = [0, 0]
+    const ofAll = this.#all.filter(({ touches }) => touches === 'all').sort((one, other) => one.from - other.from)
+    for (const { from, to } of [...ofAll, { from: now, to: now }]) {
+      clear += Math.max(0, from - clearFrom)
+      clearFrom = Math.max(clearFrom, to)
+    }
+    return clear
+  }
+
   #of(agent: string | null): Lapse[] {
     return this.#all.filter(({ touches }) => agent === null || touches === 'all' || touches.includes(agent))
   }

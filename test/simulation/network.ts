@@ -49,6 +49,13 @@ export interface Surroundings {
 
 /** How long a request waits for its answer. */
 const CALL_MS = 10_000
+/** Requests of which the rules know when they came to nothing; and refusals that show that one came through. */
+const FOLLOWED: Readonly<Partial<Record<Verb, 'tasks' | 'credentials'>>> = {
+  leaseTask: 'tasks',
+  report: 'tasks',
+  publishedCredential: 'credentials',
+}
+const ANSWERS: ReadonlySet<Code> = new Set<Code>(['invalid', 'not_found'])
 /** After how long a broken stream is noticed that does not say so. */
 const PROBE_MS = 10_000
 
@@ -60,8 +67,8 @@ export class Link {
   #cut: { out: Fault | null; in: Fault | null } = { out: null, in: null }
   /** What was lost by the present cut. */
   #lost = 0
-  /** When requests about tasks came to nothing, whatever kept them from it. */
-  readonly failedAt: number[] = []
+  /** When requests about tasks, and for a credential, came to nothing, whatever kept them from it. */
+  readonly failedAt: Readonly<Record<'tasks' | 'credentials', number[]>> = { tasks: [], credentials: [] }
 
   constructor(around: Surroundings, machine: Machine) {
     this.#around = around
@@ -224,6 +231,11 @@ export class Bridge {
   /** Nobody at all is there to take a request. */
   get isAsleep(): boolean {
     return this.#life.machine.isSuspended
+  }
+
+  /** It takes no request now, or answers none. */
+  get isAway(): boolean {
+    return this.#life.isDead || this.#life.isStopped || this.isAsleep
   }
 
   /** For how long nobody has collected beats. */
@@ -393,11 +405,10 @@ class Wire {
   ask(verb: Verb, args: readonly unknown[]): Promise<unknown> {
     const { link, around } = this.#parts
     const answer = this.#ask(verb, args)
-    const noteFailure = (error: unknown): void => {
-      // what is refused for its form came through
-      if ((error as { code?: Code }).code !== 'invalid') link.failedAt.push(around.timeline.now)
-    }
-    if (verb === 'leaseTask' || verb === 'report') answer.catch(noteFailure)
+    const of = FOLLOWED[verb]
+    answer.catch((error: { readonly code: Code }) => {
+      if (of !== undefined && !ANSWERS.has(error.code)) link.failedAt[of].push(around.timeline.now)
+    })
     return answer
   }
 

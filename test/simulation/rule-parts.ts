@@ -21,6 +21,8 @@ export interface RuleParts {
   readonly witness: Pick<Witness, 'agentOf' | 'heardAt' | 'openTasks' | 'openIncidents' | 'signsOf' | 'sickUntil'>
   /** How many requests of an agent about its tasks came to nothing within the last so many milliseconds. */
   failures(agent: string, withinMs: number): number
+  /** The same of its requests for its credential: no answer came. */
+  lostLooks(agent: string, withinMs: number): number
   roleOf(agent: string): string
 }
 

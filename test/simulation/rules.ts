@@ -128,7 +128,7 @@ const CLOCK_MS = 12 * HOUR
  * A conversation's lifetime bounds a token, not a worker: whoever the bridge does not believe is let in again soon, unless
  * something keeps it from its new credential. Where nobody issues any, those who beat all the time lose nothing.
  */
-function nobodyIsKeptOut({ timeline, history, settings, lapses, onKnown }: RuleParts): Rule {
+function nobodyIsKeptOut({ timeline, history, settings, lapses, lostLooks, onKnown }: RuleParts): Rule {
   const others = (agent: string | null, withinMs: number): Lapse[] =>
     lapses.behind(agent, withinMs).filter(({ fault }) => fault !== KEPT_OUT)
   const hasReason = (agent: string): boolean => {
@@ -138,11 +138,14 @@ function nobodyIsKeptOut({ timeline, history, settings, lapses, onKnown }: RuleP
     const mayEnd = agent === 'orchestrator' || others(agent, LIFETIME_MS + soon).length > 0
     return mayEnd && others(null, soon).some(({ fault }) => fault === 'issuer away')
   }
+  // where no hint came, it is let in by its next look; what the network loses of its looks is a poll each
+  const soonMs = (agent: string, withinMs: number): number =>
+    4 * settings.host.beatMs + lostLooks(agent, withinMs) * settings.host.credentialPollMs
   return {
     onLapseOver: ({ fault, touches, from }) => {
       const [agent] = touches
       const ms = timeline.now - from
-      if (fault !== KEPT_OUT || agent === undefined || ms < 4 * settings.host.beatMs || hasReason(agent)) return
+      if (fault !== KEPT_OUT || agent === undefined || ms < soonMs(agent, ms) || hasReason(agent)) return
       if (others(null, CLOCK_MS).some((lapse) => /clock/.test(lapse.fault))) {
         return onKnown('a credential of another time')
       }

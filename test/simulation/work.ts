@@ -40,6 +40,12 @@ export function isSlow({ trouble }: Work): boolean {
   return trouble === 'kills its worker' || trouble === 'hangs'
 }
 
+/** Whether a task fails wherever and however often it is begun. */
+export function isHopeless(task: Pick<Task, 'description'>): boolean {
+  const { trouble, times } = workOf(task)
+  return trouble === 'fails at once' && times === ALWAYS
+}
+
 /** A task says what it does, so that whoever starts it and whoever judges it know. */
 export function describe({ trouble, times, ms }: Work): string {
   return `${trouble === null ? '' : `${trouble} ${times} times, then `}works for ${ms} ms`

@@ -24,7 +24,7 @@ import { RULES } from './rules.ts'
 import { chooseSettings, LIFETIME_MS, type Pace, paceOf, type Settings } from './settings.ts'
 import { Watchman } from './watchman.ts'
 import { Witness } from './witness.ts'
-import { chooseWork, describe, isSlow, type Work } from './work.ts'
+import { chooseWork, describe, isHopeless, isSlow, type Work } from './work.ts'
 import { mayTake } from './work-rules.ts'
 
 export interface WorldOptions {
@@ -42,7 +42,6 @@ const LEAST: Readonly<Record<Pace, Readonly<Partial<Record<Operation, number>>>>
     'task added': 6,
     'task leased': 6,
     'task completed': 6,
-    'beat heard': 100,
   },
   days: {
     'message sent': 10,
@@ -50,7 +49,6 @@ const LEAST: Readonly<Record<Pace, Readonly<Partial<Record<Operation, number>>>>
     'task added': 3,
     'task leased': 3,
     'task completed': 3,
-    'beat heard': 300,
   },
 }
 
@@ -315,7 +313,8 @@ class World implements Scene {
       watchmen: this.watchmen,
       clocks: { steppedAt: () => this.#steppedAt },
       onKnown: (fault: KnownFault) => this.#onKnown(fault),
-      failures: (agent: string, withinMs: number) => this.#failures(agent, withinMs),
+      failures: (agent: string, withinMs: number) => this.#failures('tasks', agent, withinMs),
+      lostLooks: (agent: string, withinMs: number) => this.#failures('credentials', agent, withinMs),
       roleOf: (agent: string) => this.#roles.get(agent) ?? '',
     }
     const rules = RULES.map((rule) => rule(held))
@@ -505,8 +504,8 @@ class World implements Scene {
     }
   }
 
-  #failures(agent: string, withinMs: number): number {
-    const { failedAt = [] } = this.hosts.find((host) => host.agent === agent)?.link ?? {}
+  #failures(of: 'tasks' | 'credentials', agent: string, withinMs: number): number {
+    const failedAt = this.hosts.find((host) => host.agent === agent)?.link.failedAt[of] ?? []
     return failedAt.filter((at) => at >= this.#timeline.now - withinMs).length
   }
 
@@ -546,7 +545,7 @@ class World implements Scene {
   async #unrest(): Promise<string[]> {
     const unrest: string[] = []
     for (const task of await this.#store.tasks({})) {
-      if (isOpen(task.state) && !this.#isStranded(task))
+      if (isOpen(task.state) && !this.#isStranded(task) && !this.#isLeftToPeople(task))
         unrest.push(`${task.id} is ${task.state}@${task.epoch} of ${this.#witness.agentOf(task.holder)}`)
     }
     for (const host of this.hosts) {
@@ -569,7 +568,7 @@ class World implements Scene {
     )
     for (const { cause, kind, agent } of await this.#store.incidents({ open: true })) {
       if (kind === 'flapping') continue // it ends when its agent has been steady for half an hour: longer than a world has
-      if ((kind === 'sick' || kind === 'parked') && trying.has(agent ?? '')) continue // it ends with the next task that is done there
+      if ((kind === 'sick' || kind === 'parked') && this.#isLeftAsSick(agent ?? '', trying)) continue
       if (kind === 'task_stranded' && this.#witness.openTasks().some((task) => this.#isStranded(task))) continue
       if (!gone.has(cause)) unrest.push(`${cause} is open`)
     }
@@ -578,10 +577,32 @@ class World implements Scene {
 
   /** It waits for a role of which nobody is left: people were told. */
   #isStranded(task: Task): boolean {
+    return (task.holder === null || this.#isGone(task.holder)) && this.#takersOf(task).length === 0
+  }
+
+  #takersOf(task: Task): SimulatedHost[] {
     const { fallback } = this.settings.watch
-    const isThere = ({ agent, isGone }: SimulatedHost): boolean =>
-      !isGone && mayTake(task, this.#roles.get(agent) ?? '', fallback)
-    return (task.holder === null || this.#isGone(task.holder)) && !this.hosts.slice(1).some(isThere)
+    return this.hosts
+      .slice(1)
+      .filter(({ agent, isGone }) => !isGone && mayTake(task, this.#roles.get(agent) ?? '', fallback))
+  }
+
+  /** It always fails, and whoever could fail at it once more is told of as sick: tries there grow rare, so it takes long to its end. */
+  #isLeftToPeople(task: Task): boolean {
+    const takers = this.#takersOf(task)
+    return isHopeless(task) && takers.length > 0 && takers.every(({ agent }) => this.#isToldOfAsSick(agent))
+  }
+
+  #isToldOfAsSick(agent: string): boolean {
+    return this.#witness.openIncidents().some((incident) => incident.kind === 'sick' && incident.agent === agent)
+  }
+
+  /** A place that is told of as sick is well with the next task that is done there: one that can be done may not come any more. */
+  #isLeftAsSick(agent: string, trying: ReadonlySet<string>): boolean {
+    if (trying.has(agent)) return true
+    const isItsOwn = (task: Task): boolean =>
+      this.#isLeftToPeople(task) && this.#takersOf(task).some((host) => host.agent === agent)
+    return this.#witness.openTasks().some(isItsOwn)
   }
 
   /** Whoever slept, was cut off or fell out of its conversation is back without a person: it is heard, by tokens that count. */
@@ -616,9 +637,11 @@ class World implements Scene {
     await this.#witness.judge()
     const { history, around } = this
     for (const text of this.#promised) this.#judgeWord(text)
-    for (const [operation, least] of Object.entries(LEAST[this.settings.pace])) {
+    const { pace, host } = this.settings
+    const beatsLeast = Math.floor((2 * this.lapses.clearMs()) / host.beatMs) // of two hosts of several
+    for (const [operation, least] of Object.entries({ ...LEAST[pace], 'beat heard': beatsLeast })) {
       const count = history.count(operation as Operation)
-      if (count < least) history.violate('enough happened', `${operation} only ${count} times`)
+      if (count < least) history.violate('enough happened', `${operation} only ${count} times of ${least}`)
     }
     for (const fault of this.#broken) {
       if (around.tally.of(fault) === 0) history.violate('faults fire', `${fault} was planned, and nothing came of it`)
