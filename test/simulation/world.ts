@@ -545,7 +545,7 @@ class World implements Scene {
   async #unrest(): Promise<string[]> {
     const unrest: string[] = []
     for (const task of await this.#store.tasks({})) {
-      if (isOpen(task.state) && !this.#isStranded(task) && !this.#isLeftToPeople(task))
+      if (isOpen(task.state) && !this.#isForPeople(task))
         unrest.push(`${task.id} is ${task.state}@${task.epoch} of ${this.#witness.agentOf(task.holder)}`)
     }
     for (const host of this.hosts) {
@@ -560,7 +560,9 @@ class World implements Scene {
     const gone = new Set(
       this.hosts
         .filter(({ isGone }) => isGone)
-        .flatMap(({ agent }) => ['silent', 'gone', 'sick', 'parked'].map((kind) => `${kind}:${agent}`)),
+        .flatMap(({ agent }) =>
+          ['silent', 'gone', 'sick', 'parked', 'task_not_taken'].map((kind) => `${kind}:${agent}`),
+        ),
     )
     const conditions = await this.#store.conditions()
     const trying = new Set(
@@ -569,10 +571,14 @@ class World implements Scene {
     for (const { cause, kind, agent } of await this.#store.incidents({ open: true })) {
       if (kind === 'flapping') continue // it ends when its agent has been steady for half an hour: longer than a world has
       if ((kind === 'sick' || kind === 'parked') && this.#isLeftAsSick(agent ?? '', trying)) continue
-      if (kind === 'task_stranded' && this.#witness.openTasks().some((task) => this.#isStranded(task))) continue
+      if (kind === 'task_stranded' && this.#witness.openTasks().some((task) => this.#isForPeople(task))) continue
       if (!gone.has(cause)) unrest.push(`${cause} is open`)
     }
     return [...unrest, ...(await this.#untold())]
+  }
+
+  #isForPeople(task: Task): boolean {
+    return this.#isStranded(task) || this.#isLeftToPeople(task)
   }
 
   /** It waits for a role of which nobody is left: people were told. */
