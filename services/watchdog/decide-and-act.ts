@@ -3,7 +3,7 @@ import { type Code, isPassing, S2Error } from '#fleet/errors.ts'
 import type { NewIncident } from '#fleet/incident.ts'
 import { detectPause } from '#fleet/observer-pause.ts'
 import { type PlannedMove, takesTurn } from '#fleet/task-reassignment.ts'
-import type { Clock } from '#runtime/clock.ts'
+import { type Clock, type Moment, momentOf } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import type { KnownTroubles } from '#runtime/trouble-log.ts'
 import type { Store } from '#store/store.ts'
@@ -55,17 +55,18 @@ export interface Look extends Done {
  */
 export async function decideAndAct(config: WatchConfig, parts: LookParts): Promise<Look> {
   const { observation, board, losses, flaps, incidents, clock } = parts
-  const at = clock.now()
+  const begun = momentOf(clock) // both clocks at once: a program that is stopped between them would take the deadlines for nearer
+  const { now: at, wall } = begun
   // what is decided while the database cannot be written to would be outdated when it can
   const isHindered = observation.trouble !== null && !observation.isBlind
   if (observation.readAt === null || isHindered) return { moved: 0, news: 0, changes: [], waitMs: config.watchMs }
   const isRound = observation.roundAt + config.roundMs <= at
   const isEverything = isRound || observation.hasUnknownSessions
-  const areTasksFresh = await readFleet(at, isEverything, parts)
+  const areTasksFresh = await readFleet(begun, isEverything, parts)
   const departures = isEverything ? await readDepartures(parts) : NO_DEPARTURES
   const decision = decide({
     at,
-    wall: clock.wall(),
+    wall,
     config,
     observed: observation,
     board,
@@ -86,24 +87,25 @@ export async function decideAndAct(config: WatchConfig, parts: LookParts): Promi
  * Reads tasks when they are wanted, then who there is: in this order, so that a holder whom the conversations do not name
  * has none any more. Answers whether the tasks are fresh.
  */
-async function readFleet(at: number, isEverything: boolean, parts: LookParts): Promise<boolean> {
+async function readFleet(begun: Moment, isEverything: boolean, parts: LookParts): Promise<boolean> {
   const { observation, board } = parts
+  const { now: at, wall } = begun
   const areTasksWanted =
     isEverything || board.isDue(at, observation) || findSingleLosses({ at, observed: observation, board }).length > 0
-  if (areTasksWanted) await readTasks(at, parts)
+  if (areTasksWanted) await readTasks(begun, parts)
   if (isEverything || (areTasksWanted && board.hasUnknownHolder(observation.fleet))) await readAgents(parts)
   if (isEverything) await readIncidents(parts)
   const told = agentsOf(parts.incidents.of('task_not_taken'))
-  if (areTasksWanted) board.observeHolders(observation, at, parts.clock.wall(), told)
+  if (areTasksWanted) board.observeHolders(observation, at, wall, told)
   return areTasksWanted
 }
 
-async function readTasks(at: number, { store, clock, observation, board }: LookParts): Promise<void> {
+async function readTasks({ now: at, wall }: Moment, { store, clock, observation, board }: LookParts): Promise<void> {
   const { lossCount } = observation
   const [tasks, said] = await Promise.all([store.tasks({ open: true }), store.conditions()])
   // what `s2 work` says of its place is known better than what a client shows beside it
   const sayers = new Set(said.map(({ session }) => session))
-  const shown = observation.clients.conditions(at, clock.wall()).filter(({ session }) => !sayers.has(session))
+  const shown = observation.clients.conditions(at, wall).filter(({ session }) => !sayers.has(session))
   board.take(tasks, [...said, ...shown], at, clock.now() - at, lossCount)
 }
 

@@ -274,11 +274,11 @@ export class FleetObservation implements Observed {
     return waitMs
   }
 
-  /** Takes in all processes that a supervisor has now. Answers what changed. */
-  takeProcesses(supervisor: string, processes: readonly AgentProcess[]): AgentProcess[] {
+  /** Takes in all processes that a supervisor had when it was asked. Answers what changed. */
+  takeProcesses(supervisor: string, processes: readonly AgentProcess[], askedAt: number): AgentProcess[] {
     this.#unreachable.delete(supervisor)
     this.#answering.add(supervisor)
-    return this.#processes.take(supervisor, processes)
+    return this.#processes.take(supervisor, processes, askedAt)
   }
 
   /** A supervisor does not answer: what it said of the living is void. */

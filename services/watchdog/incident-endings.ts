@@ -43,7 +43,7 @@ export function endOfAgentIncident(incident: OpenIncident, snapshot: AgentSnapsh
       if (isBack(agent, snapshot)) return heardAgain(incident, agent, snapshot)
       return doesProcessLive(agent, snapshot) ? `what ${agent} runs in lives again` : null
     case 'gone':
-      return isDeathOver(agent, snapshot) ? heardAgain(incident, agent, snapshot) : null
+      return isDeathOver(incident, agent, snapshot) ? heardAgain(incident, agent, snapshot) : null
     case 'twins':
       return areTwinsOver(agent, snapshot)
         ? `${agent} has run in one place only for ${roughDuration(TWINS_OVER_MS)}`
@@ -120,10 +120,12 @@ export function isBack(agent: string, { observed }: Pick<AgentSnapshot, 'observe
 }
 
 /** Of a death it is not enough that a daemon beats: what the agent ran in lives, or it showed a sign of life since. */
-function isDeathOver(agent: string, snapshot: AgentSnapshot): boolean {
+function isDeathOver({ seenAt }: OpenIncident, agent: string, snapshot: AgentSnapshot): boolean {
   if (!isBack(agent, snapshot)) return false
   const signs = snapshot.observed.fleet.standing(agent)?.signs
-  return doesProcessLive(agent, snapshot) || signs !== snapshot.losses.get(agent)?.signsAtDeath
+  if (signs !== snapshot.losses.get(agent)?.signsAtDeath) return true
+  // of two watchdogs one finds out first that it died: what the other had been told before ends nothing
+  return doesProcessLive(agent, snapshot) && (snapshot.observed.processes.of(agent)?.askedAt ?? 0) > seenAt
 }
 
 function doesProcessLive(agent: string, { observed }: AgentSnapshot): boolean {

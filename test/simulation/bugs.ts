@@ -67,7 +67,7 @@ export function plant(bug: Bug | null): Disposable {
   if (bug === 'unknown is dead') {
     const { lose } = AgentProcessTable.prototype
     AgentProcessTable.prototype.lose = function takeForDead(source) {
-      this.take(source, [])
+      this.take(source, [], 0)
     }
     undo.defer(() => {
       AgentProcessTable.prototype.lose = lose

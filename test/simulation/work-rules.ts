@@ -137,7 +137,8 @@ export function aTaskHasAClock(parts: RuleParts): Rule {
     const { id, deadline, updatedAt } = task
     if (deadline === null || clocks.steppedAt() !== null) return 0
     const known = dues.get(id)
-    const due = known?.deadline === deadline ? known : { deadline, at: timeline.now + deadline - updatedAt }
+    const due =
+      known?.deadline === deadline ? known : { deadline, at: timeline.now + Math.max(0, deadline - updatedAt) }
     dues.set(id, due)
     return timeline.now - Math.max(due.at, seenSince)
   }

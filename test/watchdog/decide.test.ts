@@ -66,17 +66,29 @@ interface Scene {
   readonly observed?: Partial<Snapshot['observed']>
   readonly board?: Partial<Snapshot['board']>
   readonly losses?: Snapshot['losses']
+  /** When the supervisor was asked that says what lives. */
+  readonly askedAt?: number
   readonly incidents?: readonly OpenIncident[]
 }
 
-function snapshotOf({ silent = [], gone = [], tasks = [], observed, board, losses, incidents = [] }: Scene): Snapshot {
+function snapshotOf({
+  silent = [],
+  gone = [],
+  tasks = [],
+  observed,
+  board,
+  losses,
+  askedAt = AT,
+  incidents = [],
+}: Scene): Snapshot {
   const roster = rosterOf(silent, gone)
   const processes = new AgentProcessTable()
   processes.take(
     'engine',
     [...gone, 'w8'].map((agent) => process(agent, 'living')),
+    0,
   )
-  processes.take('engine', [...gone.map((agent) => process(agent, 'ended')), process('w8', 'hindered')])
+  processes.take('engine', [...gone.map((agent) => process(agent, 'ended')), process('w8', 'hindered')], askedAt)
   const leases = new LeaseObserver(LEASE)
   leases.observe(tasks, roster, 0)
   leases.observe(tasks, roster, AT)
@@ -187,6 +199,23 @@ const SCENES: readonly { title: string; scene: Scene; says: Readonly<Record<stri
       open: ['supervisor_away:docker', 'silent:w1'],
       close: ['blind', 'supervisor_away:tmux', 'silent:w3', 'gone:w8', 'restart_failed:w8', 'task_stalled:t9@1'],
     },
+  },
+  {
+    title: 'another watchdog saw an agent die, and this one was told before that it lived: that is not over',
+    scene: {
+      losses: new Map([['w8', { isDue: false, signsAtDeath: rosterOf([], []).standing('w8')?.signs ?? null }]]),
+      incidents: [incident('gone', 'w8')],
+      askedAt: AT - 90_001,
+    },
+    says: { open: [], close: [] },
+  },
+  {
+    title: 'it was told so since, of an agent that is heard: that is over',
+    scene: {
+      losses: new Map([['w8', { isDue: false, signsAtDeath: rosterOf([], []).standing('w8')?.signs ?? null }]]),
+      incidents: [incident('gone', 'w8')],
+    },
+    says: { open: [], close: ['gone:w8'] },
   },
   {
     title: 'another watchdog is blind, and this one saw beats collected before it said so: that is not over',

@@ -540,6 +540,29 @@ suite('a deadline', () => {
     )
   })
 
+  test('comes no sooner where the watchdog was stopped while it read the tasks', async () => {
+    const { stage, watchdog } = await fleet(1)
+    await using _ = stage
+    await add(stage, 'runs', 'w1', { deadline: stage.clock.wall() + 60 * SECOND })
+    await take(stage, 'w1')
+    const tasks = stage.store.tasks.bind(stage.store)
+    const goesOn = Promise.withResolvers<void>()
+    stage.store.tasks = async (filter) => {
+      watchdog.life.stop()
+      const answer = await tasks(filter)
+      await goesOn.promise // a program that is stopped reads no answer
+      return answer
+    }
+    await stage.run(30 * SECOND)
+    stage.store.tasks = tasks
+    watchdog.life.goOn()
+    goesOn.resolve()
+    await stage.run(20 * SECOND)
+    assert.equal((await stage.store.task('runs')).state, 'accepted')
+    await stage.run(10 * SECOND + LOOK)
+    assert.equal((await stage.store.task('runs')).state, 'failed')
+  })
+
   test('says of a task that waited why no agent took it, and since when', async () => {
     const { stage } = await fleet(2, {}, { w1: 'docs', w2: 'tests' })
     await using _ = stage

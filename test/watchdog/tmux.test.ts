@@ -57,7 +57,7 @@ class Server implements AsyncDisposable {
 
   async read(): Promise<readonly AgentProcess[]> {
     const bodies = await this.source.read(new AbortController().signal)
-    this.agentProcesses.take('tmux', bodies)
+    this.agentProcesses.take('tmux', bodies, 0)
     return bodies
   }
 

@@ -25,6 +25,8 @@ export interface ProcessFinding {
   readonly source: string
   /** Whether its supervisor answers now: nothing is started while it does not. */
   readonly isKnown: boolean
+  /** When the supervisor was asked for what it said last, by the observer's clock. */
+  readonly askedAt: number
 }
 
 /**
@@ -35,12 +37,16 @@ export class AgentProcessTable {
   readonly #sources = new Map<string, SourceReport>()
   #byAgent: Map<string, Entry[]> | null = null
 
-  /** Takes in all processes of a supervisor; those it had before and does not name have ended. Answers what changed. */
-  take(source: string, processes: readonly AgentProcess[]): AgentProcess[] {
-    const report = this.#sources.get(source) ?? { isKnown: true, entries: new Map<string, Entry>() }
+  /**
+   * Takes in all processes that a supervisor had when it was asked; those it had before and does not name have ended. Answers
+   * what changed.
+   */
+  take(source: string, processes: readonly AgentProcess[], askedAt: number): AgentProcess[] {
+    const report = this.#sources.get(source) ?? { isKnown: true, askedAt, entries: new Map<string, Entry>() }
     this.#sources.set(source, report)
     this.#byAgent = null
     report.isKnown = true
+    report.askedAt = askedAt
     const before = report.entries
     report.entries = new Map()
     const changed: AgentProcess[] = []
@@ -120,6 +126,7 @@ const REMOVED = 'it is not there any more'
 /** What one supervisor reported. */
 interface SourceReport {
   isKnown: boolean
+  askedAt: number
   entries: Map<string, Entry>
 }
 
@@ -159,5 +166,5 @@ function pick(entries: readonly Entry[], fits: (entry: Entry) => boolean): Entry
 }
 
 function finding(state: ProcessFinding['state'], { agentProcess, source, report }: Entry): ProcessFinding {
-  return { state, agentProcess, source, isKnown: report.isKnown }
+  return { state, agentProcess, source, isKnown: report.isKnown, askedAt: report.askedAt }
 }

@@ -1,7 +1,7 @@
 import type { AgentProcess } from '#fleet/agent-processes.ts'
 import { detectPause } from '#fleet/observer-pause.ts'
 import { Pauses } from '#runtime/backoff.ts'
-import type { Chance, Clock } from '#runtime/clock.ts'
+import { type Chance, type Clock, momentOf } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import { Loop } from '#runtime/loop.ts'
 import type { FleetObservation } from '../fleet-observation.ts'
@@ -45,11 +45,11 @@ export function readSource(
 ): Loop {
   const pauses = new Pauses(RETRY, chance)
   const step = async (): Promise<number> => {
-    const asked = { now: clock.now(), wall: clock.wall() }
+    const asked = momentOf(clock)
     const processes = await source.read(signal)
     const took = { expectedMs: 0, monotonicMs: clock.now() - asked.now, wallMs: clock.wall() - asked.wall }
     if (detectPause(took, ANSWER_MAX_MS) !== null) return 0
-    for (const { agent, name, state, why } of observation.takeProcesses(source.name, processes)) {
+    for (const { agent, name, state, why } of observation.takeProcesses(source.name, processes, asked.now)) {
       log[state === 'living' ? 'debug' : 'info']('agent process changed', { agent, process: name, state, why })
     }
     const { failures } = pauses

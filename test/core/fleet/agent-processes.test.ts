@@ -8,7 +8,7 @@ function body(id: string, state: AgentProcess['state'], more: Partial<AgentProce
 
 function told(...takes: readonly (readonly AgentProcess[])[]): AgentProcessTable {
   const agentProcesses = new AgentProcessTable()
-  for (const take of takes) agentProcesses.take('docker', take)
+  for (const take of takes) agentProcesses.take('docker', take, 0)
   return agentProcesses
 }
 
@@ -25,14 +25,14 @@ test('a body that was seen alive and then dead is proof; one that was dead befor
 test('a body that is not there any more has ended, whatever comes after it that is not its agent’s', () => {
   const agentProcesses = told([body('x', 'living')])
   assert.deepEqual(
-    agentProcesses.take('docker', [body('y', 'living', { agent: 'w2' })]).map(({ id, state }) => `${id} ${state}`),
+    agentProcesses.take('docker', [body('y', 'living', { agent: 'w2' })], 0).map(({ id, state }) => `${id} ${state}`),
     ['y living', 'x ended'],
   )
   assert.equal(stateOf(agentProcesses), 'ended')
-  agentProcesses.take('docker', [])
+  agentProcesses.take('docker', [], 0)
   assert.equal(stateOf(agentProcesses), 'ended', 'for as long as nothing else is known')
   assert.deepEqual(
-    agentProcesses.take('docker', [body('z', 'living')]).map(({ id }) => id),
+    agentProcesses.take('docker', [body('z', 'living')], 0).map(({ id }) => id),
     ['z'],
   )
   assert.equal(stateOf(agentProcesses), 'living')
@@ -44,10 +44,10 @@ test('one that was taken from its agent proves nothing', () => {
 
 test('a living body outweighs all dead ones, and a well one those that are hindered', () => {
   const agentProcesses = told([body('x', 'living'), body('y', 'living')])
-  agentProcesses.take('docker', [body('x', 'ended'), body('y', 'hindered')])
+  agentProcesses.take('docker', [body('x', 'ended'), body('y', 'hindered')], 0)
   assert.equal(stateOf(agentProcesses), 'hindered')
   assert.equal(agentProcesses.isHindered('w1'), true)
-  agentProcesses.take('tmux', [body('0', 'living')])
+  agentProcesses.take('tmux', [body('0', 'living')], 0)
   assert.equal(stateOf(agentProcesses), 'living')
   assert.equal(agentProcesses.isHindered('w1'), false)
 })
@@ -56,26 +56,26 @@ test('unknown is not dead: a supervisor that is lost takes the proof away, not t
   const agentProcesses = told([body('x', 'living')])
   agentProcesses.lose('docker')
   assert.equal(stateOf(agentProcesses), undefined)
-  agentProcesses.take('tmux', [body('0', 'living')])
-  agentProcesses.take('tmux', [body('0', 'ended')])
+  agentProcesses.take('tmux', [body('0', 'living')], 0)
+  agentProcesses.take('tmux', [body('0', 'ended')], 0)
   assert.equal(stateOf(agentProcesses), undefined, 'the container may live')
-  agentProcesses.take('docker', [body('x', 'ended')])
+  agentProcesses.take('docker', [body('x', 'ended')], 0)
   assert.equal(stateOf(agentProcesses), 'ended', 'what it was before the outage is remembered')
   agentProcesses.lose('docker')
   agentProcesses.lose('nobody')
   assert.deepEqual([stateOf(agentProcesses), agentProcesses.of('w1')?.isKnown], ['ended', false])
-  agentProcesses.take('docker', [body('x', 'unknown')])
+  agentProcesses.take('docker', [body('x', 'unknown')], 0)
   assert.equal(stateOf(agentProcesses), undefined)
 })
 
 test('after a pause of the observer nothing that lived is known to live', () => {
   const agentProcesses = told([body('x', 'living')])
-  agentProcesses.take('tmux', [])
+  agentProcesses.take('tmux', [], 0)
   agentProcesses.doubt()
   assert.equal(stateOf(agentProcesses), undefined)
-  agentProcesses.take('tmux', [])
+  agentProcesses.take('tmux', [], 0)
   assert.equal(stateOf(agentProcesses), undefined)
-  agentProcesses.take('docker', [body('x', 'living')])
+  agentProcesses.take('docker', [body('x', 'living')], 0)
   assert.equal(stateOf(agentProcesses), 'living')
 })
 
@@ -84,11 +84,11 @@ test('a death that was refuted proves nothing until the body lived and died agai
   agentProcesses.pardon('w1')
   agentProcesses.pardon('nobody')
   assert.equal(stateOf(agentProcesses), undefined)
-  agentProcesses.take('docker', [body('x', 'ended')])
+  agentProcesses.take('docker', [body('x', 'ended')], 0)
   assert.equal(stateOf(agentProcesses), undefined)
-  agentProcesses.take('docker', [])
+  agentProcesses.take('docker', [], 0)
   assert.equal(stateOf(agentProcesses), undefined)
-  agentProcesses.take('docker', [body('x', 'living')])
-  agentProcesses.take('docker', [body('x', 'ended')])
+  agentProcesses.take('docker', [body('x', 'living')], 0)
+  agentProcesses.take('docker', [body('x', 'ended')], 0)
   assert.equal(stateOf(agentProcesses), 'ended')
 })
