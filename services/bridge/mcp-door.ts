@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { SessionId } from '#fleet/session-id.ts'
 import { faultOf, isRecord, RPC, type RpcAnswer } from '#mcp/json-rpc.ts'
-import { McpServer } from '#mcp/mcp-server.ts'
+import { BATCH_MAX, McpServer } from '#mcp/mcp-server.ts'
 import { MODERN, type Revision, requestedRevision, revisionNamed } from '#mcp/revisions.ts'
 import { callTool, INSTRUCTIONS, SHOWN_TOOLS } from '#mcp/tools.ts'
 import { StoreMember } from '#member/store-member.ts'
@@ -54,7 +54,7 @@ export class McpDoor {
     if (parsed === null)
       return this.#reply(response, 400, faultOf(null, { code: RPC.parse, message: 'the body is no JSON' }))
     const { message } = parsed
-    const waitS = this.#parts.requests.spend(session, Array.isArray(message) ? Math.max(1, message.length) : 1)
+    const waitS = this.#parts.requests.spend(session, costOf(message))
     if (waitS > 0) throw rateLimited(waitS)
     const named = request.headers['mcp-protocol-version']
     const fault = headerFault(named, message)
@@ -108,6 +108,11 @@ export class McpDoor {
 function readerOf({ headers }: IncomingMessage): string | null {
   const named = headers[READER_HEADER] ?? headers[SESSION_HEADER]
   return typeof named === 'string' && READER.test(named) ? named : null
+}
+
+/** A batch counts for each message in it; one that is refused for its length is one request. */
+function costOf(message: unknown): number {
+  return Array.isArray(message) && message.length > 0 && message.length <= BATCH_MAX ? message.length : 1
 }
 
 function beginsSession(message: unknown, answer: RpcAnswer | readonly RpcAnswer[] | null): boolean {

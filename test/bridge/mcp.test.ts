@@ -96,6 +96,13 @@ test('the revision of the header and of the message must be one that is spoken',
   assert.deepEqual(codeOf(await post('{"half', seat)), [400, -32700])
 })
 
+test('a batch that is too long is refused for that, and not put off', async () => {
+  const many = Array.from({ length: 8_000 }, (_, id) => ({ jsonrpc: '2.0', id, method: 'ping' }))
+  const { json } = await post(many)
+  assert.match(json.error?.message ?? JSON.stringify(json), /a batch has 1 to 100 messages/)
+  assert.equal((await post([request('ping'), request('ping', {}, 2)])).json.length, 2)
+})
+
 test('Host, Origin, size and form are checked as for every request', async () => {
   assert.equal((await post(request('ping'), seat, { origin: 'https://evil.example' })).status, 403)
   assert.equal((await post('x'.repeat(600_000))).status, 413)

@@ -1,4 +1,5 @@
 import { realpathSync } from 'node:fs'
+import { objectOf } from '#agents/whole-fields.ts'
 import type { CommandContext } from '#console/context.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { type Ending, howItEnded, runCommand } from '#runtime/run-command.ts'
@@ -103,7 +104,7 @@ function idOf(line: string): unknown {
 const TRUSTS = ['managed', 'untrusted', 'trusted', 'modified'] as const
 
 function readHook(said: unknown): CodexHook | null {
-  const { key, command, sourcePath, currentHash, trustStatus, enabled } = said as Readonly<Record<string, unknown>>
+  const { key, command, sourcePath, currentHash, trustStatus, enabled } = objectOf(said)
   const trust = TRUSTS.find((each) => each === trustStatus)
   const isText = [key, command, sourcePath].every((each) => typeof each === 'string' && !/\p{Cc}/u.test(each))
   const isHash = typeof currentHash === 'string' && /^sha256:[0-9a-f]{64}$/.test(currentHash)

@@ -76,9 +76,14 @@ function segmentOf(name: string, whole: string): Segment {
   return pieces.map(fold)
 }
 
-/** Letters that some file systems take for one: of two cases, and of one piece or two (NFC, UAX 15). */
+/**
+ * Letters that some file systems take for one: of two cases, and of one piece or two. Each is folded by itself and in its pieces (NFD,
+ * UAX 15), so that a beginning stays one whatever follows: an accent joins the letter before it, and a sigma has a small letter of its own at
+ * the end of a word.
+ */
 function fold(text: string): string {
-  return text.normalize('NFC').toLowerCase().normalize('NFC')
+  const letters = [...text.normalize('NFD')].map((each) => each.toLowerCase())
+  return letters.join('').normalize('NFD')
 }
 
 /** Whether one sequence can be both, where `fits` says so of two elements. */

@@ -42,7 +42,8 @@ export interface McpServerParts {
 
 /** Calls under way of one connection: more are refused, so that a client in a loop takes no memory without end. */
 const CALLS_MAX = 64
-const BATCH_MAX = 100
+/** Messages of one batch. */
+export const BATCH_MAX = 100
 /** How long a list of tools may be kept by a client, milliseconds: it changes only with the program. */
 const LIST_TTL_MS = 300_000
 

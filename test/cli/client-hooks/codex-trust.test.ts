@@ -161,6 +161,15 @@ test('settings that codex does not take are put back', async () => {
   assert.equal(home.settings, CONFIG)
 })
 
+test('what codex lists and is no hook is passed over', async () => {
+  const home = new Home()
+  const odd = '{"id":2,"result":{"data":[null,{"hooks":[null,1,{"key":{}}]}]}}'
+  writeFileSync(join(home.path, 'bin/codex'), `#!/bin/sh\necho null\necho '${odd}'\ncat >/dev/null\n`)
+  await home.s2(INSTALL)
+  const rows = JSON.parse((await home.s2(['status', '--agent', 'codex', '--json'])).out) as { state: string }[]
+  assert.ok(rows.some(({ state }) => state === 'not read'))
+})
+
 test('where codex is not, or says nothing that is known, its hooks are installed and the person told', async () => {
   for (const program of [null, '#!/bin/sh\nread line; echo "not json"\n']) {
     const home = new Home()

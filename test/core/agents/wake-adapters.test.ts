@@ -177,8 +177,8 @@ interface Call {
   readonly params: Record<string, unknown>
 }
 
-/** A daemon of Codex that holds some threads and keeps what it is asked. */
-async function daemon(t: TestContext, home: string, threads: readonly string[]) {
+/** A daemon of Codex that holds some threads and keeps what it is asked. Before each answer it says some other things. */
+async function daemon(t: TestContext, home: string, threads: readonly string[], said: readonly string[] = []) {
   const asked: Call[] = []
   const path = join(home, '.codex', 'app-server-control', 'app-server-control.sock')
   mkdirSync(dirname(path), { recursive: true })
@@ -190,11 +190,12 @@ async function daemon(t: TestContext, home: string, threads: readonly string[]) 
       const call = JSON.parse(String(data)) as Call
       if (call.id === undefined) return
       asked.push(call)
+      for (const each of said) socket.send(each)
       const results: Record<string, unknown> = {
         'thread/loaded/list': { data: threads },
         'turn/start': { turn: { id: 'turn-1', status: 'inProgress' } },
       }
-      socket.send(JSON.stringify({ id: call.id, result: results[call.method] ?? {} }))
+      socket.send(JSON.stringify({ id: call.id, error: null, result: results[call.method] ?? {} }))
     })
   })
   server.listen(path)
@@ -218,6 +219,23 @@ test('a turn of Codex is begun by the daemon that holds the thread, and that pro
   assert.equal(await codexTurn().wake(session, TEXT, signal), 'read')
   const turn = asked.find(({ method }) => method === 'turn/start')
   assert.deepEqual(turn?.params, { threadId: 'thread-1', input: [{ type: 'text', text: TEXT }] })
+})
+
+test('a daemon that says nonsense beside its answers is heard', async (t) => {
+  const home = join(folder, 'n')
+  const process = standInClient(t, { env: { HOME: home }, name: 'codex' })
+  const session = sampleSession({ client: 'codex', id: 'thread-1', process })
+  await daemon(t, home, ['thread-1'], ['', 'null', '[]', '1', '{"id":{"toString":1}}', '{"id":99,"error":null}'])
+  assert.equal(await codexTurn().whyNot(session, signal), null)
+  assert.equal(await codexTurn().wake(session, TEXT, signal), 'read')
+})
+
+test('a daemon that refuses without words is told as one', async (t) => {
+  const home = join(folder, 'r')
+  const process = standInClient(t, { env: { HOME: home }, name: 'codex' })
+  const session = sampleSession({ client: 'codex', id: 'thread-1', process })
+  await daemon(t, home, [], ['{"id":1,"error":{"message":{"toString":1}}}', '{"id":1,"error":7}'])
+  assert.match((await codexTurn().whyNot(session, signal)) ?? '', /does not answer: it refused/)
 })
 
 test('a webhook gets the text and the bearer of its file; a redirection or an error is no success', async (t) => {

@@ -1,6 +1,8 @@
 import { join } from 'node:path'
 import { WebSocket } from 'ws'
+import { parseObject } from '#spool/plain-file.ts'
 import type { ClientSession } from '../client-session.ts'
+import { type ClientFields, objectOf, shortWord } from '../whole-fields.ts'
 import { clientEnvironment, clientFolder } from './client-environment.ts'
 import { whyNoOwnSocket } from './own-socket.ts'
 
@@ -43,13 +45,6 @@ export interface CodexDaemon extends Disposable {
   ask(method: string, params: object): Promise<unknown>
 }
 
-interface Answer {
-  readonly id?: number
-  readonly method?: string
-  readonly result?: unknown
-  readonly error?: { readonly message?: string }
-}
-
 /** Speaks with the daemon (JSON-RPC over a WebSocket on a unix socket) until disposed. */
 export async function openDaemon(home: string, signal: AbortSignal): Promise<CodexDaemon> {
   const until = AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MS)])
@@ -83,16 +78,19 @@ export async function openDaemon(home: string, signal: AbortSignal): Promise<Cod
 }
 
 function take(text: string, waiting: Map<number, PromiseWithResolvers<unknown>>): void {
-  let answer: Answer
-  try {
-    answer = JSON.parse(text) as Answer
-  } catch {
-    return
-  }
-  const { id, method, result, error } = answer
-  if (id === undefined || method !== undefined) return // what it tells and asks of its own
+  const { id, method, result, error } = answerIn(text)
+  if (typeof id !== 'number' || method !== undefined) return // what it tells and asks of its own
   const asked = waiting.get(id)
   waiting.delete(id)
-  if (error === undefined) asked?.resolve(result)
-  else asked?.reject(new Error(String(error.message)))
+  if (error === undefined || error === null) asked?.resolve(result)
+  else asked?.reject(new Error(shortWord(objectOf(error).message) ?? 'it refused'))
+}
+
+/** Nothing of a text that is no answer. */
+function answerIn(text: string): ClientFields {
+  try {
+    return parseObject(text)
+  } catch {
+    return {}
+  }
 }
