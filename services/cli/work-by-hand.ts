@@ -108,7 +108,7 @@ function say(context: CommandContext, told: ReportedTask, { json }: Options): vo
 }
 
 function reportInWords({ task, state, why }: ReportedTask): string {
-  if (state === 'carried') return `told: the fleet has it of ${task}\n`
+  if (state === 'carried') return `told: the fleet has the report on ${task}\n`
   if (state === 'noted') return `noted: s2 work tells the fleet of ${task} when what it runs for it has ended\n`
   return `waiting: the report on ${task} lies in the outbox; ${why ?? 'keepalive carries it to the bridge'}\n`
 }

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { ConfigError } from '#runtime/read-settings.ts'
 import { decodeText } from '#runtime/read-user-file.ts'
 
@@ -11,6 +11,7 @@ export function readJson(path: string, what: string): unknown {
       throw new ConfigError([`${what} ${path} ${failure}${(error as Error).message}`])
     }
   }
+  if (!existsSync(path)) throw new ConfigError([`${what} ${path} is not there: name the one that you wrote`])
   const bytes = attempt(() => readFileSync(path), 'cannot be read: ')
   const text = attempt(() => decodeText(bytes), '')
   return attempt((): unknown => JSON.parse(text), 'is not JSON: ')

@@ -79,7 +79,7 @@ test('a send of unknown outcome is the same send when it is said again, and it t
   assert.deepEqual(await it.mail(), ['look at issue 12'])
   assert.deepEqual(readdirSync(join(it.state, 'asked')), [], 'its outcome is known')
   const third = await it.s2('send', 's2-worker-1', 'look at issue 12')
-  assert.match(third.out, /^queued: message \d+ to \S+ is in the store \(key s2-send-\w+\)/)
+  assert.match(third.out, /^queued: message \d+ to s2-worker-1 is in the store \(key s2-send-\w+\)/)
   assert.equal((await it.mail()).length, 2, 'said after an answer it is another message')
 })
 

@@ -61,6 +61,7 @@ test('`s2 check` prints the same mail, once, and --ack acks it', async () => {
   await sendAll('three')
   const first = await check()
   assert.equal(first.out.match(/three/g)?.length, 2, first.err)
+  assert.match(first.out, /^── \d+ · s2-worker-1 → orchestrator · /m, 'by their names')
   assert.equal((await check('--again')).out.match(/three/g)?.length, 2)
   assert.equal((await check()).out, 'no new messages\n')
   await sendAll('four')

@@ -163,7 +163,7 @@ test('the same by command: take, progress, done, fail', async () => {
   assert.equal((await s2('task', 'progress', 't-4', '--percent', '50', '--note', '--settings=x')).code, 0)
   assert.equal((await ground.store.task('t-4')).progress, '50% · --settings=x')
   const done = await s2('task', 'done', 't-4', '--result', 'all of it')
-  assert.deepEqual([done.code, done.out], [0, 'told: the fleet has it of t-4\n'])
+  assert.deepEqual([done.code, done.out], [0, 'told: the fleet has the report on t-4\n'])
   assert.equal((await ground.store.task('t-4')).state, 'completed')
 
   await add('t-5')

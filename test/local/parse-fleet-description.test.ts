@@ -71,7 +71,7 @@ test('all that is wrong is told at once, with what was meant', () => {
 })
 
 test('a file that is missing or no JSON is told as such', () => {
-  assert.throws(() => readFleet('/nonexistent/fleet.json'), /the fleet file \/nonexistent\/fleet\.json cannot be read/)
+  assert.throws(() => readFleet('/nonexistent/fleet.json'), /the fleet file \/nonexistent\/fleet\.json is not there/)
   assert.throws(() => readFleet('Makefile'), /the fleet file Makefile is not JSON/)
 })
 

@@ -43,6 +43,9 @@ const MATCHERS: Readonly<Record<string, string>> = { PreToolUse: 'AskUserQuestio
 
 /** Seconds that a client waits for a hook before it goes on; ours answers within a tenth of one. Gemini CLI counts milliseconds. */
 const TIMEOUT_S = 5
+/** Codex waits no longer at these events, and warns at each start of hooks that want more. */
+const SHORT_OF_CODEX: readonly string[] = ['Interrupt', 'SessionEnd']
+const SHORT_TIMEOUT_S = 3
 
 export type HookedClient = keyof typeof EVENTS
 
@@ -110,8 +113,13 @@ function hookFor(client: HookedClient, event: string, { state, door }: HookWishe
     const headers = { Authorization: `Bearer ${door.secret}` }
     return { type: 'http', url: doorUrl(door, client), headers, timeout: TIMEOUT_S }
   }
-  const timeout = client === 'gemini' ? TIMEOUT_S * 1_000 : TIMEOUT_S
-  return { type: 'command', command: hookCommand(client, event, state), timeout }
+  return { type: 'command', command: hookCommand(client, event, state), timeout: timeoutOf(client, event) }
+}
+
+/** In the client's own unit. */
+function timeoutOf(client: HookedClient, event: string): number {
+  if (client === 'gemini') return TIMEOUT_S * 1_000
+  return client === 'codex' && SHORT_OF_CODEX.includes(event) ? SHORT_TIMEOUT_S : TIMEOUT_S
 }
 
 function isOurs(client: Client, item: unknown): boolean {

@@ -4,6 +4,7 @@ import { messageLease, stateFolder } from '#console/state-folder.ts'
 import { terseLog } from '#console/store-access.ts'
 import { ago, indented, oneLine } from '#console/terminal-text.ts'
 import type { StoredMessage } from '#fleet/message.ts'
+import { ORCHESTRATOR, partnerOf, sideOf } from '#fleet/session-id.ts'
 import { findCaller } from '#member/caller.ts'
 import type { LeaderMember } from '#member/leader-member.ts'
 import { ANY_SPEAKER, type CheckedMail } from '#member/member.ts'
@@ -54,7 +55,7 @@ export function define(command: Command, context: CommandContext): void {
       if (messages.length === 0 && options.again !== true && !(await isKeepaliveThere(state))) {
         context.tell(`s2: no s2-keepalive serves ${state}: no new mail arrives until one does\n`)
       }
-      show(context, options, messages)
+      show(context, options, messages, await namesHere(state))
       if (options.ack === true) await ackPrinted(context, inbox, messages)
     })
 }
@@ -68,7 +69,7 @@ async function checkAsLeader(context: CommandContext, options: Options): Promise
   if (member === null) return false
   const messages = await untilMail(member, options, context)
   const shown = messages.map(({ again, ...message }) => (again === null ? message : { ...message, again }))
-  show(context, options, shown)
+  show(context, options, shown, shown.length === 0 ? asIs : await member.names())
   if (options.ack !== true || shown.length === 0) return true
   if (await context.flush()) {
     await member.ack(
@@ -106,9 +107,26 @@ function asFirst(message: StoredMessage): CheckedMail['messages'][number] {
   return { ...message, again: null }
 }
 
-function show(context: CommandContext, { json }: Options, messages: readonly HandedMessage[]): void {
+/** Names the agent of a session. */
+type NameOf = (session: string) => string
+
+const asIs: NameOf = (session) => session
+
+/** As the agents of this host call each other: by its credentials, and the other end of a worker by the word that it is written to by. */
+async function namesHere(state: string): Promise<NameOf> {
+  const { credentials } = await readCredentials(state)
+  const own = credentials.map(({ session, agent }) => [session, agent] as const)
+  const led = credentials.filter(({ session }) => sideOf(session) === 'b')
+  const names = new Map<string, string>([
+    ...led.map(({ session }) => [partnerOf(session), ORCHESTRATOR] as const),
+    ...own,
+  ])
+  return (session) => names.get(session) ?? session
+}
+
+function show(context: CommandContext, { json }: Options, messages: readonly HandedMessage[], nameOf: NameOf): void {
   if (json === true) for (const message of messages) context.print(`${JSON.stringify(message)}\n`)
-  else context.print(messages.length === 0 ? 'no new messages\n' : messages.map(written(context)).join('\n'))
+  else context.print(messages.length === 0 ? 'no new messages\n' : messages.map(written(context, nameOf)).join('\n'))
 }
 
 async function take(
@@ -170,13 +188,13 @@ async function untilNew(inbox: Inbox, waitMs: number, context: CommandContext): 
   }
 }
 
-function written(context: CommandContext): (message: HandedMessage) => string {
+function written(context: CommandContext, nameOf: NameOf): (message: HandedMessage) => string {
   const now = context.clock.wall()
   return ({ id, from, sender, to, sentAt, action, files, text, again }) => {
     const about = action === null ? '' : ` · ${oneLine(action)}`
     const with_ = files.length === 0 ? '' : ` · files: ${files.map(oneLine).join(', ')}`
     const before = again === undefined ? '' : ` · again, for the ${ordinal(again)} time`
-    return `── ${id} · ${sender === undefined ? from : oneLine(sender)} → ${to} · ${ago(now - sentAt)} ago${before}${about}${with_}\n${indented(text)}\n`
+    return `── ${id} · ${oneLine(sender ?? nameOf(from))} → ${oneLine(nameOf(to))} · ${ago(now - sentAt)} ago${before}${about}${with_}\n${indented(text)}\n`
   }
 }
 

@@ -56,7 +56,7 @@ async function release(context: CommandContext, which: ReservationChoice, option
   if (options.json === true) return context.print(`${JSON.stringify(released, null, 2)}\n`)
   for (const { agent, glob } of released) context.print(`${plain(`${agent} released ${JSON.stringify(glob)}`)}\n`)
   if (released.length > 0) return
-  context.print('nothing was released: nothing of that is reserved; `s2 reservations` shows what is\n')
+  context.print('nothing was released: this agent has reserved nothing of that; `s2 reservations` shows who has what\n')
 }
 
 /** The agent of this host, or for an orchestrator another one of its fleet. */

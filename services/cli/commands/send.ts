@@ -62,7 +62,8 @@ export function define(command: Command, context: CommandContext): void {
       const text = words.length === 1 && words[0] === '-' ? await context.input(TEXT_MAX * 4 + 1) : words.join(' ')
       const draft: MessageDraft = { text, action: options.action ?? null, files: options.file ?? [] }
       checkDraft(draft)
-      await send(context, { to, role: options.role ?? null, from: options.from }, draft, options)
+      const wanted = { to, role: options.role ?? null, from: options.from }
+      await send(context, draft, { ...options, wanted })
     })
 }
 
@@ -78,6 +79,11 @@ function readArguments(
     'nothing was sent: the message is missing',
     "s2 send AGENT 'text', or s2 send --role ROLE 'text'",
   )
+}
+
+/** The options, and whom the message is for in the words of its sender, who is answered in them. */
+interface Asked extends Options {
+  readonly wanted: Wanted
 }
 
 /** How far a message has come, as far as the sender can know. */
@@ -100,7 +106,12 @@ interface Sent {
   readonly why: string | null
 }
 
-function inWords({ state, to, id, ids = [], name, key, cameAt, why }: Sent, now: number): string {
+function inWords(
+  { state, to: session, id, ids = [], name, key, cameAt, why }: Sent,
+  wanted: Wanted,
+  now: number,
+): string {
+  const to = wanted.to ?? session
   const what = id === null ? 'the message' : ids.length > 1 ? `messages ${ids.join(', ')}` : `message ${id}`
   if (state === 'waiting') {
     return `waiting: ${what} to ${to} lies in the outbox (${name}); ${why ?? 'keepalive carries it to the bridge'}`
@@ -116,11 +127,12 @@ function whomInWords({ from, to }: Route): string {
   return 'role' in to ? `the role ${to.role}` : to.agent
 }
 
-function say(context: CommandContext, sent: Sent, { json }: Options): void {
-  context.print(`${json === true ? JSON.stringify(sent) : inWords(sent, context.clock.wall())}\n`)
+function say(context: CommandContext, sent: Sent, { json, wanted }: Asked): void {
+  context.print(`${json === true ? JSON.stringify(sent) : inWords(sent, wanted, context.clock.wall())}\n`)
 }
 
-async function send(context: CommandContext, wanted: Wanted, draft: MessageDraft, options: Options): Promise<void> {
+async function send(context: CommandContext, draft: MessageDraft, options: Asked): Promise<void> {
+  const { wanted } = options
   const state = stateFolder(context)
   const found = await readCredentials(state)
   const outbox = new Outbox(state)
@@ -150,7 +162,7 @@ async function straight(
   store: Store,
   { from, to }: Route,
   draft: MessageDraft,
-  options: Options,
+  options: Asked,
 ): Promise<void> {
   const began = context.clock.wall()
   const parts = {
@@ -180,7 +192,7 @@ async function throughOutbox(
   state: string,
   route: Route,
   draft: MessageDraft,
-  options: Options,
+  options: Asked,
 ): Promise<Sent> {
   const { clock, chance } = context
   const { from, to } = route
@@ -196,7 +208,7 @@ async function throughOutbox(
   const waiting: Sent = { ...sent, state: 'waiting', why: await whyNotCarried(clock, state, from) }
   if (options.wait === undefined && options.waitFor === undefined) return waiting
   throw new UnavailableError(
-    inWords(waiting, clock.wall()),
+    inWords(waiting, options.wanted, clock.wall()),
     'nothing is to be sent again: it leaves the outbox as soon as it can',
   )
 }

@@ -19,5 +19,7 @@ export function define(command: Command, context: CommandContext): void {
 }
 
 function becameOf(processes: number): string {
-  return processes === 0 ? 'was not frozen; if it was killed, it is started again' : `goes on (${processes} processes)`
+  return processes === 0
+    ? 'was not frozen: if it was killed it starts again, else it goes on as before'
+    : `goes on (${processes} processes)`
 }

@@ -55,5 +55,5 @@ function named(name: string): string {
 
 /** The text by which a way to wake an agent is tried. */
 export function trialText(id: string): string {
-  return `${wakeHead(id)}: a person tries whether this session can be woken. No message waits, and nothing is to be done.`
+  return `${wakeHead(id)}: a person tries whether this session can be woken. It tells of no message, and nothing is to be done.`
 }

@@ -53,7 +53,7 @@ export class Checkout {
     const [top, gitFolder, commonFolder, prefix = ''] = ending.stdout.toString('utf8').trimEnd().split('\n')
     if (!hasSucceeded(ending) || top === undefined || gitFolder === undefined || commonFolder === undefined) {
       throw new S2Error('not_found', `${folder} is no checkout of a git repository (${whyOf(ending)})`, {
-        next: 'go into a checkout, or name one by its option',
+        next: 'go into a checkout; s2 hooks takes the folder of one by --repo',
       })
     }
     return new Checkout(

@@ -1,5 +1,5 @@
 import { FOREIGN_INCARNATION } from '#fleet/beat.ts'
-import type { Conversation } from '#fleet/conversation.ts'
+import { agentNames, type Conversation } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { checkDraft, type MessageDraft, type StoredMessage } from '#fleet/message.ts'
 import type { Addressee, FleetAgent } from '#fleet/peer-messages.ts'
@@ -87,6 +87,11 @@ export class LeaderMember implements Member {
     const found: StoredMessage[] = []
     for (const session of await this.#led(ANY_SPEAKER)) found.push(...(await store.unacked(session, 0, limit)))
     return found.toSorted((one, other) => one.id - other.id).slice(0, limit)
+  }
+
+  /** Names the agents of sessions. */
+  async names(): Promise<(session: string) => string> {
+    return agentNames(await this.#parts.store.conversations())
   }
 
   async ack(as: Speaker, ids: readonly number[]): Promise<number[]> {

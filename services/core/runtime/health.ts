@@ -112,7 +112,9 @@ export async function listen(server: Server, address: Address): Promise<void> {
   const short = openSocketPath(address.path)
   try {
     if (await answers(short.path))
-      throw new ConfigError([`${address.path} is in use: the program already runs with this state folder`])
+      throw new ConfigError([
+        `${address.path} is in use: the program already runs with this state folder; use that one, or end it first`,
+      ])
     await unlink(address.path).catch(() => undefined)
     await bind(server, { path: short.path }, address)
     await chmod(address.path, 0o660)

@@ -257,6 +257,16 @@ test('hooks over HTTP hold a secret that nobody else on the machine reads, and t
     assert.equal((await home.s2('install', '--http', '--agent', ...wrong)).code, 64)
 })
 
+test('no hook of Codex asks for more seconds than Codex gives it', async () => {
+  const home = new Home()
+  await home.s2('install', '--agent', 'codex')
+  const { hooks } = JSON.parse(home.get('.codex/hooks.json')) as {
+    hooks: Record<string, { hooks: { timeout: number }[] }[]>
+  }
+  const seconds = (event: string): number | undefined => hooks[event]?.[0]?.hooks[0]?.timeout
+  assert.deepEqual(['Interrupt', 'SessionEnd', 'Stop'].map(seconds), [3, 3, 5])
+})
+
 test('a plugin of somebody else is not written over', async () => {
   const home = new Home()
   const path = home.put('.config/opencode/plugins/s2.js', 'export const Mine = 1\n')

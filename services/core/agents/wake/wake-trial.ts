@@ -43,7 +43,7 @@ export async function tryWake(
   if (typeof rested === 'string') return no(rested)
   const why = await adapter.whyNot(rested, signal).catch((error: Error) => error.message)
   if (why !== null) return no(why)
-  if (!(await mayTry(rested, rung))) return no('nobody said that it may be tried')
+  if (!(await mayTry(rested, rung))) return no('nobody said that it may be tried: say y when asked, or --yes')
   const id = newId()
   const began = clock.now()
   const sent = await boundedWait(
