@@ -1,7 +1,7 @@
 import { redactedHead } from './redact.ts'
 import type { SessionId } from './session-id.ts'
 import type { Attempt, AttemptEnd, Task } from './task.ts'
-import { addUsage, NO_USAGE, type Usage, usageBeyond } from './usage.ts'
+import { addUsage, cleanUsage, NO_USAGE, type Usage, usageBeyond } from './usage.ts'
 
 /**
  * The starts of a task. Each one counts, whatever ends it, so that a task that ruins its workers is not started for ever:
@@ -61,7 +61,8 @@ export function withUsage(task: Task, usage: Usage | undefined): Task {
   if (usage === undefined || present === null) return task
   const more = usageBeyond(usage, present.usage ?? NO_USAGE)
   const used = { ...present, usage: addUsage(present.usage ?? NO_USAGE, more) }
-  return { ...task, attempts: [...task.attempts.slice(0, -1), used], usage: addUsage(task.usage ?? NO_USAGE, more) }
+  const all = cleanUsage(addUsage(task.usage ?? NO_USAGE, more))
+  return { ...task, attempts: [...task.attempts.slice(0, -1), used], usage: all }
 }
 
 /** The attempts, and the pause that follows, once the present one has ended; unchanged where none goes on. */

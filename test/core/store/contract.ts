@@ -1279,6 +1279,21 @@ function proveReports(prove: Prove): void {
     )
   })
 
+  prove('absurd counts of several starts make up a task that everybody can still read', async (fleet) => {
+    const { b } = await fleet.channel()
+    await fleet.task({ id: 't1', priority: 'P2', holder: b.session })
+    const count = Number.MAX_SAFE_INTEGER
+    const most = { inputTokens: count, outputTokens: count, cachedTokens: count, costUsd: 1_000_000, turns: count }
+    for (const life of ['life-1', 'life-2']) {
+      const leased = (await b.store.leaseTask(b.session, life)) as Task
+      const returned = { ...report(leased, { state: 'returned' }), cause: 'parked' as const, usage: most }
+      const { epoch } = await b.store.report(b.session, returned)
+      await fleet.store.move({ task: 't1', epoch, to: b.session, reason: 'unassigned' })
+    }
+    assert.deepEqual((await b.store.task('t1')).usage, most)
+    assert.equal((await b.store.tasks({ open: true })).length, 1)
+  })
+
   prove('signs of work are kept, and a new start has none', async (fleet) => {
     const { b } = await fleet.channel()
     await fleet.task({ id: 't1', holder: b.session })
