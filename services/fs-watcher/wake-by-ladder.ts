@@ -58,7 +58,7 @@ export async function climbFor(
     {
       ...wake,
       clock,
-      takePlace: () => climbs.takePlace(),
+      takePlace: (rung) => climbs.takePlace(rung),
       worked: (session) => firstRung(target, session, memory, trials),
       sent: () => memory.sent(target),
       newId: () => randomBytes(6).toString('hex'),

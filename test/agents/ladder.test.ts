@@ -142,6 +142,8 @@ describe('a wake is read by', { concurrency: 2 }, () => {
       await terminal.type('begin')
       await terminal.shows(/done/)
       await wake(place, home.key, rung)
+      const [session] = fleet.clientSessions(workerAt(place))
+      assert.match(session?.version ?? '', /^\d+\.\d+\.\d+$/, 'the rung that worked is kept for a version')
     })
   }
 })

@@ -4,6 +4,7 @@ import { test } from 'node:test'
 import type { WakeAdapter } from '#agents/wake/adapter.ts'
 import { WakeMemory } from '#agents/wake/wake-memory.ts'
 import type { SessionId } from '#fleet/session-id.ts'
+import { Climbs } from '../../services/fs-watcher/climbs.ts'
 import { UntakenTasks } from '../../services/fs-watcher/untaken-tasks.ts'
 import { wakeByLadder } from '../../services/fs-watcher/wake-by-ladder.ts'
 import { wakeIdleHolders } from '../../services/fs-watcher/wake-idle-holders.ts'
@@ -116,6 +117,15 @@ test('a wake that waits for a person takes no place', async () => {
   abort.abort()
   await clock.advance(1_000)
   await ends
+})
+
+test('turns of resumed sessions are bounded as well, and keep no other rung waiting', () => {
+  const climbs = new Climbs()
+  const places = Array.from({ length: 9 }, () => climbs.takePlace('resume'))
+  assert.equal(places.filter((each) => each === null).length, 1)
+  assert.notEqual(climbs.takePlace('tmux'), null)
+  places[0]?.[Symbol.dispose]()
+  assert.notEqual(climbs.takePlace('resume'), null)
 })
 
 test('one agent is woken for mail and for a task one after the other', async () => {

@@ -24,7 +24,7 @@ export interface ClimbParts {
   readonly sent: () => readonly number[]
   readonly look: () => Promise<WakeLook>
   /** A place to try a rung in; null while other agents have them all. */
-  readonly takePlace: () => Disposable | null
+  readonly takePlace: (rung: Rung) => Disposable | null
   /** A new name for a wake. */
   readonly newId: () => string
   readonly text: (id: string) => string
@@ -82,7 +82,7 @@ export async function climb(parts: ClimbParts, signal: AbortSignal): Promise<Cli
       await clock.sleep(Math.min(step.forMs, LOOK_MS), signal)
       continue
     }
-    using place = parts.takePlace()
+    using place = parts.takePlace(step.rung)
     if (place === null) {
       await clock.sleep(LOOK_MS, signal) // what is seen then decides anew
       continue
