@@ -12,9 +12,25 @@ export const BUGS = {
     plant: (journal) => without(journal, (path) => basename(path).includes('.restoring-')),
   },
   'rename before sync': { scenario: 'credentials', plant: renamedFirst },
+  'held task renamed before sync': { scenario: 'held tasks', plant: renamedFirst },
+  'said end not synced': { scenario: 'ends that agents said', plant: (journal) => without(journal, isBelow('said')) },
+  'no folder sync of taken messages': {
+    scenario: 'message leases',
+    plant: (journal) => without(journal, (_, isFolder) => isFolder),
+  },
+  'wake notes renamed before sync': { scenario: 'wakes and spending', plant: renamedFirst },
+  'spending not synced': {
+    scenario: 'wakes and spending',
+    plant: (journal) => without(journal, (path) => path.includes('spent.json')),
+  },
+  'settings renamed before sync': { scenario: 'client settings', plant: renamedFirst },
 } as const satisfies Readonly<Record<string, { scenario: string; plant: (journal: Journal) => Journal }>>
 
 export type Bug = keyof typeof BUGS
+
+function isBelow(folder: string): (path: string) => boolean {
+  return (path) => path.includes(`/${folder}/`)
+}
 
 /** Some objects are never synced. */
 function without(journal: Journal, isMeant: (path: string, isFolder: boolean) => boolean): Journal {

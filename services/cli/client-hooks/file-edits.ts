@@ -1,7 +1,8 @@
-import { existsSync, lstatSync, realpathSync, statSync } from 'node:fs'
-import { mkdir, rmdir, unlink } from 'node:fs/promises'
+import { existsSync, lstatSync, mkdirSync, realpathSync, statSync } from 'node:fs'
+import { rmdir, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
+import { ensureDurableFolder, syncPath } from '#runtime/durable-folder.ts'
 import { publish } from '#spool/atomic-files.ts'
 import { readPlainFile } from '#spool/plain-file.ts'
 import { JsonError } from './json-spans.ts'
@@ -80,7 +81,7 @@ export async function carryOut(edit: FileEdit, { before, after }: FileChange, is
     if (after === null) await removeWithFolder(path)
     else {
       const mode = isInstalling ? modeOf(path) & (edit.isSecret === true ? 0o700 : 0o777) : modeOf(backup, path)
-      await mkdir(dirname(path), { recursive: true })
+      await ensureDurableFolder(dirname(path), (folder) => mkdirSync(folder, { recursive: true }))
       await publish(path, after, mode)
     }
   }
@@ -138,12 +139,12 @@ function modeOf(...paths: readonly string[]): number {
   return (stats.find((stat) => stat !== undefined)?.mode ?? 0o600) & 0o777
 }
 
-/** The folder goes with its only file, where clients and we are the only ones who make it. */
+/** The folder goes with its only file, where clients and we are the only ones who make it. None comes back after a loss of power. */
 async function removeWithFolder(path: string): Promise<void> {
   await unlink(path)
-  for (let folder = dirname(path); CLIENTS_FOLDER.test(folder); folder = dirname(folder)) {
-    if (!(await isRemoved(folder))) return
-  }
+  let folder = dirname(path)
+  while (CLIENTS_FOLDER.test(folder) && (await isRemoved(folder))) folder = dirname(folder)
+  await syncPath(folder)
 }
 
 const CLIENTS_FOLDER = /\/(?:\.(?:claude|codex|gemini|opencode)|opencode|plugins)$/

@@ -1,5 +1,7 @@
 import type { AnyScenario } from '../scenario.ts'
+import { heldTasks, messageLeases, saidEnds } from './agents.ts'
 import { backup, keptEarlier, restoreOverDamage, restoreScenario, segments } from './backups.ts'
+import { clientSettings, clients, wakesAndSpending } from './clients.ts'
 import { credentials, guard } from './credentials.ts'
 import { inbox, outbox, twoLives, twoLivesOfAcks } from './spool.ts'
 import { besidePython, newDatabase, storeScenario } from './store.ts'
@@ -14,6 +16,12 @@ export const SCENARIOS: readonly AnyScenario[] = [
   twoLivesOfAcks,
   credentials,
   guard,
+  heldTasks,
+  saidEnds,
+  messageLeases,
+  wakesAndSpending,
+  clients,
+  clientSettings,
   backup,
   restoreScenario,
   restoreOverDamage,
