@@ -15,6 +15,7 @@ import { HeldCopies } from './held-copies.ts'
 import { HostHeaderCheck } from './host-header-check.ts'
 import { HttpHandler } from './http-handler.ts'
 import { CALLER_TIMEOUTS, type CallerTimeouts, makeAdminServer, makeServer, openServer, urlOf } from './http-servers.ts'
+import { LeaderMailNotice } from './leader-mail-notice.ts'
 import { NonceCache } from './nonce-cache.ts'
 import { Permissions } from './permissions.ts'
 import { RateLimit } from './rate-limit.ts'
@@ -159,6 +160,10 @@ function makeHandlers(config: Config, store: Store, parts: BridgeParts, { inspec
     addresses.forgetIdle()
     return inspectMs
   }
+  const leaderMail = new LeaderMailNotice({
+    ...{ state: config.state, clock, store },
+    unique: () => randomBytes(8).toString('hex'),
+  })
   const heldCopies = new HeldCopies(config.store, { store, log })
   const jobs: Job[] = [
     { what: 'socket inspection', step: inspect },
@@ -166,6 +171,7 @@ function makeHandlers(config: Config, store: Store, parts: BridgeParts, { inspec
     { what: 'conversation renewal', step: () => renewals.round() },
     { what: 'audit of refused calls', step: () => refusedCalls.round() },
     { what: 'look for held copies', step: () => heldCopies.look() },
+    { what: 'notice of mail for the orchestrator', step: () => leaderMail.look() },
     { what: 'credential hints', step: () => passHintsOn(store, connections, parts) },
   ]
   return { httpHandler, connections, addresses, refusedCalls, jobs }

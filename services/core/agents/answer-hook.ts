@@ -30,7 +30,7 @@ export async function answerHook(
   wall: number,
 ): Promise<AnsweredHook> {
   if (event.subagent !== null || !ANSWERED.has(event.kind)) return SILENCE
-  const waiting = await waitingHere(state, event, named)
+  const waiting = await waitingHere(state, event, named, wall)
   if (event.kind !== 'start' && waiting.mail.length === 0 && waiting.tasks.length === 0) return SILENCE
   const memory = new ToldHere(state)
   const told = await orAfter(memory, () => memory.read(event))

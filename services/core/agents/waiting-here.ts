@@ -5,6 +5,7 @@ import { credentialsFolder } from '#spool/credentials.ts'
 import { parseObject, readPlainFileSync } from '#spool/plain-file.ts'
 import type { NamedClientSession } from './client-session.ts'
 import type { Waiting } from './hook-answer.ts'
+import { leaderMailHere } from './leader-mail.ts'
 import { sessionIn } from './session-in.ts'
 import { objectOf, shortWord } from './whole-fields.ts'
 
@@ -14,18 +15,21 @@ const LOOKED_AT_MAX = 200
 
 /**
  * What waits on this host for a session of a client, read off the folders alone: no bridge, no program is asked. `named` is the session
- * of the fleet that the client's environment names. What cannot be read counts as nothing.
+ * of the fleet that the client's environment names. On a host without a credential it is the orchestrator's, as its bridge says.
+ * `wall`: milliseconds since 1970. What cannot be read counts as nothing.
  */
 export async function waitingHere(
   state: string,
   client: NamedClientSession,
   named: SessionId | null,
+  wall: number,
 ): Promise<Waiting> {
   const sessions = sessionsHere(state)
   const session = named ?? soleSession(sessions)
+  const isLeader = sessions.length === 0 && (named === null || sideOf(named) === 'a')
   return {
     agent: agentOf(state, session),
-    mail: mailHere(state, session, sessions.length),
+    mail: [...mailHere(state, session, sessions.length), ...(isLeader ? leaderMailHere(state, wall) : [])],
     tasks: await tasksHere(state, session, client),
   }
 }

@@ -1,14 +1,14 @@
-import { FOREIGN_INCARNATION } from '#fleet/beat.ts'
-import { agentNames, type Conversation } from '#fleet/conversation.ts'
+import { agentNames } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { checkDraft, type MessageDraft, type StoredMessage } from '#fleet/message.ts'
 import type { Addressee, FleetAgent } from '#fleet/peer-messages.ts'
 import { RESERVED_FOR_MS, type Reservation } from '#fleet/reservation.ts'
-import { ALIVE_MS, type SaidStatus } from '#fleet/said-status.ts'
-import { conversationOf, isObserver, type SessionId, type Side, sessionId } from '#fleet/session-id.ts'
+import type { SaidStatus } from '#fleet/said-status.ts'
+import { conversationOf, type SessionId, type Side } from '#fleet/session-id.ts'
 import type { Task } from '#fleet/task.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Store } from '#store/store.ts'
+import { ledSessions, servedHere } from './led-sessions.ts'
 import {
   ANY_SPEAKER,
   type CheckedMail,
@@ -186,35 +186,14 @@ export class LeaderMember implements Member {
   }
 
   async #led({ conversation, side, token }: Speaker): Promise<SessionId[]> {
-    const { session, store } = this.#parts
+    const { session, store, clock } = this.#parts
     if (side === 'b' || token !== null) throw onlyLeads()
-    const own = (await store.conversations()).filter(isLedHere).map(({ id }) => sessionId(id, 'a'))
+    const own = await ledSessions(store)
     const meant = own.filter((each) =>
       conversation === null ? session === null || session === each : conversationOf(each) === conversation,
     )
-    const elsewhere = await this.#servedElsewhere(meant)
-    return meant.filter((each) => !elsewhere.has(each))
+    return await servedHere(meant, store, clock)
   }
-
-  /** Those for which a keepalive of another host beats, and brings their mail there. */
-  async #servedElsewhere(sessions: readonly SessionId[]): Promise<ReadonlySet<SessionId>> {
-    const { store, clock } = this.#parts
-    const { pulses } = await store.pulses(0)
-    const beaten = new Set(
-      pulses.filter(({ incarnation }) => incarnation !== FOREIGN_INCARNATION).map((pulse) => pulse.session),
-    )
-    const served = new Set<SessionId>()
-    for (const each of sessions.filter((session) => beaten.has(session))) {
-      const last = await store.lastStatus(each)
-      if (last !== null && clock.wall() - last.heardAt < ALIVE_MS) served.add(each)
-    }
-    return served
-  }
-}
-
-/** An orchestrator that another bridge made has no name, and reads its mail by that bridge. */
-function isLedHere({ id, agents }: Conversation): boolean {
-  return !isObserver(id) && agents.a !== sessionId(id, 'a')
 }
 
 function onlyLeads(): S2Error {
