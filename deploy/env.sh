@@ -1,5 +1,5 @@
-# Sourced from a folder of the checkout, by every make rule and by people: the project's Node and the tools of
-# node_modules come first in PATH, and npm is the project's too, with the settings of the machine's.
+# Sourced from a folder of the checkout, by every make rule and by people: the project's Node, the tools of node_modules and the
+# checkout's command s2 come first in PATH, and npm is the project's too, with the settings of the machine's.
 # shellcheck shell=sh
 
 # A plain sh cannot know where a file that it sources lies: the checkout is looked for upwards. bash says where.
@@ -20,7 +20,7 @@ if [ ! -w "${HOME:-/nonexistent}" ] && [ -z "${npm_config_cache:-}" ]; then
 fi
 
 node_bin=$("$s2_root/deploy/node.sh") || return 1 2>/dev/null || exit 1
-ours=$node_bin:$s2_root/node_modules/.bin:
+ours=$node_bin:$s2_root/node_modules/.bin:$s2_root/deploy/bin:
 case $PATH in "$ours"*) ;; *) export PATH="$ours$PATH" ;; esac
 
 on_the_machine() { (PATH=${PATH#"$ours"} && "$@"); }

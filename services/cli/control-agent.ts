@@ -1,6 +1,6 @@
 import type { CommandContext } from '#console/context.ts'
 import { type AgentAction, askControl } from '#console/fleet-control.ts'
-import { stateFolder } from '#console/state-folder.ts'
+import { fleetAbove, stateFolder } from '#console/state-folder.ts'
 import { S2Error } from '#fleet/errors.ts'
 
 /** Asks the `s2 up` of this state folder to freeze, thaw or kill one of its agents; `done` words the result. */
@@ -15,7 +15,7 @@ export async function controlAgent(
   const answer = await askControl(state, { method: 'POST', path: `/${act}`, body: { agent } }, context.clock)
   if (answer === null) {
     throw new S2Error('unavailable', `no local fleet runs with the state folder ${state}`, {
-      next: 'start one with `s2 up FLEET.json`, or set S2_STATE to the folder of a running one',
+      next: fleetAbove(context) ?? 'start one with `s2 up FLEET.json`, or set S2_STATE to the folder of a running one',
     })
   }
   const { processes } = answer as { processes: number }

@@ -70,10 +70,7 @@ export async function startFleet(asked: StartFleetParts): Promise<StartedFleet> 
   runner.start(plans.filter(({ stage }) => stage === STAGE.orchestrator || stage === STAGE.credentials))
   await waitForCredentials(parts)
   runner.start(plans.filter(({ stage }) => stage > STAGE.credentials))
-  const where = env.S2_STORE === undefined ? '' : ` in ${env.S2_STORE}`
-  const see = `S2_STATE=${quoted(state)} s2 status`
-  const text = `${plans.length} programs for ${fleet.workers.length + 1} agents${where}; see them with: ${see}`
-  parts.reporter.tell({ agent: ORCHESTRATOR, program: 's2 up', event: 'up', fields: { text } })
+  tellUp(parts, plans.length)
   const kept = stack.move()
   return {
     run: async (tasks) => {
@@ -81,6 +78,18 @@ export async function startFleet(asked: StartFleetParts): Promise<StartedFleet> 
       failure.refuseIfFailed()
     },
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
+  }
+}
+
+/** Says how the fleet is seen, and which of its workers a person brings an agent to. */
+function tellUp({ fleet, state, context: { env }, reporter }: StartFleetParts, programs: number): void {
+  const where = env.S2_STORE === undefined ? '' : ` in ${env.S2_STORE}`
+  const see = `S2_STATE=${quoted(state)} s2 status`
+  const text = `${programs} programs for ${fleet.workers.length + 1} agents${where}; see them with: ${see}`
+  reporter.tell({ agent: ORCHESTRATOR, program: 's2 up', event: 'up', fields: { text } })
+  for (const { agent } of fleet.workers.filter(({ exec, client }) => exec === null && client === null)) {
+    const start = `start an agent of yours there with S2_STATE=${quoted(stateOf(agent, state))} in its environment`
+    reporter.tell({ agent, program: 's2 up', event: 'nothing works here yet:', fields: { text: start } })
   }
 }
 

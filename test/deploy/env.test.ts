@@ -1,7 +1,8 @@
 /** `deploy/env.sh`, as people source it. */
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
-import { globSync, readFileSync } from 'node:fs'
+import { cpSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { test } from 'node:test'
 
@@ -20,6 +21,25 @@ test('the project’s Node is found from each folder of the checkout', () => {
       assert.ok(Number.parseInt(version ?? '', 10) >= 24, `${shell} in ${folder}: ${version}`)
       assert.equal(root, ROOT)
     }
+  }
+})
+
+test('the command s2 is that of the checkout, also for what a shell starts with another Node', () => {
+  const line = '. ./deploy/env.sh && PATH="$1:$PATH" && command -v s2 && s2 --version'
+  const copy = mkdtempSync(join(tmpdir(), 's2-env-'))
+  try {
+    cpSync(join(ROOT, 'deploy'), join(copy, 'deploy'), { recursive: true })
+    symlinkSync(join(ROOT, '.toolchain'), join(copy, '.toolchain'))
+    mkdirSync(join(copy, 'old'))
+    writeFileSync(join(copy, 'old', 'node'), '#!/bin/sh\necho 18\n', { mode: 0o755 })
+    const unbuilt = spawnSync('sh', ['-c', line, 'sh', 'old'], { cwd: copy, encoding: 'utf8' })
+    assert.match(unbuilt.stderr, /^s2: it is not built yet\n {2}next: make build, in /)
+    mkdirSync(join(copy, 'dist'))
+    writeFileSync(join(copy, 'dist', 's2.js'), 'console.log(process.argv[2], parseInt(process.versions.node) >= 24)')
+    const built = spawnSync('sh', ['-c', line, 'sh', join(copy, 'old')], { cwd: copy, encoding: 'utf8' })
+    assert.equal(built.stdout, `${copy}/deploy/bin/s2\n--version true\n`, built.stderr)
+  } finally {
+    rmSync(copy, { recursive: true })
   }
 })
 

@@ -116,6 +116,14 @@ function exitOf(child: ChildProcess): Promise<number | null> {
   return new Promise((resolve) => child.once('exit', (code) => resolve(code)))
 }
 
+test('a worker that nothing is to be started for is told of as a place, with its state folder', async () => {
+  await using fleet = await LocalFleet.make('place', { exec: undefined })
+  fleet.start()
+  await fleet.until('the place is told of', () => fleet.output.includes('nothing works here yet'))
+  const state = join(fleet.state, 'workers', 's2-worker-1')
+  assert.ok(fleet.output.includes(`start an agent of yours there with S2_STATE='${state}' in its environment`))
+})
+
 test('a fleet comes up from nothing, works, tells, and ends without leaving anything', async () => {
   await using fleet = await LocalFleet.make('whole')
   const up = fleet.start()

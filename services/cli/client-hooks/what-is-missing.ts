@@ -1,10 +1,12 @@
-import { join } from 'node:path'
+import { existsSync } from 'node:fs'
+import { delimiter, join } from 'node:path'
 import { readClientSessions } from '#agents/client-sessions-folder.ts'
 import type { CommandContext } from '#console/context.ts'
+import { fleetAbove } from '#console/state-folder.ts'
 import { askHealth, healthSocket } from '#runtime/health-client.ts'
 import { readCredentials } from '#spool/credentials.ts'
 import { readPlainFile } from '#spool/plain-file.ts'
-import { folderOf, type Scope } from './client-files.ts'
+import { folderOf, mcpFiles, type Scope } from './client-files.ts'
 import type { HookWishes } from './client-settings.ts'
 import { valueAt } from './edit-json.ts'
 
@@ -24,19 +26,24 @@ export async function whatIsMissing(
   scope: Scope,
   context: CommandContext,
 ): Promise<Missing[]> {
+  const above = fleetAbove(context)
   const looks = [
-    isAway('keepalive', state, context).then((isSo) => (isSo ? noKeepalive(state) : null)),
+    isAway('keepalive', state, context).then((isSo) => (isSo ? noKeepalive(state, above) : null)),
     isAway('fs-watcher', state, context).then((isSo) => (isSo ? noWatcher(state) : null)),
     hasNoCredential(state, context).then((isSo) => (isSo ? NO_CREDENTIAL : null)),
+    hasCommand(context.env) ? null : NO_COMMAND,
+    wishes.client === 'claude' ? asksForTools(state, wishes, scope).then((isSo) => (isSo ? ASKED : null)) : null,
     wishes.client === 'claude' ? holdsMessages(state, wishes, scope).then((isSo) => (isSo ? HELD : null)) : null,
   ]
   return (await Promise.all(looks)).filter((each) => each !== null)
 }
 
-function noKeepalive(state: string): Missing {
+function noKeepalive(state: string, above: string | null): Missing {
   return {
     what: `no s2-keepalive answers in ${state}: nobody hears what the hooks tell`,
-    next: 'start it: s2 up for a fleet on this machine, else sudo systemctl enable --now s2-keepalive; S2_STATE names another state folder',
+    next:
+      above ??
+      'start it: s2 up for a fleet on this machine, else sudo systemctl enable --now s2-keepalive; S2_STATE names another state folder',
   }
 }
 
@@ -50,6 +57,20 @@ function noWatcher(state: string): Missing {
 const NO_CREDENTIAL: Missing = {
   what: 'this host has no credential of the fleet: it has no mail and no tasks',
   next: 's2 worker invite, on the orchestrator’s host, says what to call here',
+}
+
+const NO_COMMAND: Missing = {
+  what: 'the command s2 is not in PATH: an agent that is told to call "s2 check" cannot',
+  next: 'before the client starts, put it there: . deploy/env.sh in a checkout, else the folder where make install put it',
+}
+
+function hasCommand({ PATH = '' }: CommandContext['env']): boolean {
+  return PATH.split(delimiter).some((folder) => folder !== '' && existsSync(join(folder, 's2')))
+}
+
+const ASKED: Missing = {
+  what: 'Claude Code asks a person before it uses a tool of S2: woken when nobody is there, it waits at that dialog',
+  next: 'put "mcp__s2" into permissions.allow of your settings of Claude Code, and "Bash(s2 *)" for the commands',
 }
 
 const HELD: Missing = {
@@ -68,14 +89,37 @@ async function hasNoCredential(state: string, { clock }: CommandContext): Promis
 }
 
 const BYPASS = 'bypassPermissions'
+/** Modes in which no person is asked. */
+const UNASKED: readonly unknown[] = [BYPASS, 'auto']
+
+/** The settings of the user, and those of the project that count over them. */
+function settingsOf(wishes: HookWishes, scope: Scope): readonly [string, ...string[]] {
+  const own = join(folderOf(wishes, { ...scope, isProject: false }), 'settings.json')
+  const project = folderOf(wishes, { ...scope, isProject: true })
+  return [own, join(project, 'settings.json'), join(project, 'settings.local.json')]
+}
 
 async function holdsMessages(state: string, wishes: HookWishes, scope: Scope): Promise<boolean> {
-  const own = join(folderOf(wishes, { ...scope, isProject: false }), 'settings.json')
-  if ((await settingIn(own, ['crossSessionInbound'])) === 'accept') return false
-  const project = folderOf(wishes, { ...scope, isProject: true })
-  const files = [own, join(project, 'settings.json'), join(project, 'settings.local.json')]
-  const modes = await Promise.all(files.map((each) => settingIn(each, ['permissions', 'defaultMode'])))
-  return modes.includes(BYPASS) || (await runsBypassed(state))
+  const files = settingsOf(wishes, scope)
+  if ((await settingIn(files[0], ['crossSessionInbound'])) === 'accept') return false
+  return (await inEach(files, MODE)).includes(BYPASS) || (await runsBypassed(state))
+}
+
+/** Whether it has the tools of S2, and no rule that lets it use them. */
+async function asksForTools(state: string, wishes: HookWishes, scope: Scope): Promise<boolean> {
+  const servers = mcpFiles(wishes, scope).map(({ path }) => path)
+  if ((await inEach(servers, ['mcpServers', 's2'])).every((each) => each === undefined)) return false
+  const files = settingsOf(wishes, scope)
+  if ((await inEach(files, MODE)).some((mode) => UNASKED.includes(mode))) return false
+  const allowed = (await inEach(files, ['permissions', 'allow'])).flat()
+  if (allowed.some((rule) => typeof rule === 'string' && /^mcp__s2(?:$|__)/.test(rule))) return false
+  return !(await runsBypassed(state))
+}
+
+const MODE = ['permissions', 'defaultMode']
+
+async function inEach(files: readonly string[], at: readonly string[]): Promise<unknown[]> {
+  return await Promise.all(files.map((each) => settingIn(each, at)))
 }
 
 async function runsBypassed(state: string): Promise<boolean> {

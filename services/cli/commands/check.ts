@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import type { CommandContext } from '#console/context.ts'
-import { messageLease, stateFolder } from '#console/state-folder.ts'
+import { fleetAbove, messageLease, stateFolder } from '#console/state-folder.ts'
 import { terseLog } from '#console/store-access.ts'
 import { ago, indented, oneLine } from '#console/terminal-text.ts'
 import type { StoredMessage } from '#fleet/message.ts'
@@ -53,7 +53,9 @@ export function define(command: Command, context: CommandContext): void {
       const messages = await take(context, inbox, options)
       // Without a keepalive an empty inbox does not mean that there is no mail.
       if (messages.length === 0 && options.again !== true && !(await isKeepaliveThere(state))) {
-        context.tell(`s2: no s2-keepalive serves ${state}: no new mail arrives until one does\n`)
+        const above = fleetAbove(context)
+        const next = above === null ? '' : `  next: ${above}\n`
+        context.tell(`s2: no s2-keepalive serves ${state}: no new mail arrives until one does\n${next}`)
       }
       show(context, options, messages, await namesHere(state))
       if (options.ack === true) await ackPrinted(context, inbox, messages)

@@ -17,13 +17,15 @@ A fleet file:
       { "number": 1, "role": "backend", "agent": "claude", "permissionMode": "acceptEdits",
         "allowedTools": ["Bash(npm test)"], "budget": { "task": "2 USD", "day": "20 USD" }, "folder": "/src/app" },
       { "number": 2, "role": "tests", "agent": "codex", "permissionMode": "workspace-write", "model": "gpt-5.5-codex" },
-      { "number": 3, "role": "docs", "exec": "./write-docs \\"$S2_TASK_ID\\"" }
+      { "number": 3, "role": "docs", "exec": "./write-docs \\"$S2_TASK_ID\\"" },
+      { "number": 4, "role": "review" }
     ]
   }
 
 "agent" is a client that S2 drives, claude or codex; "permissionMode" says what it may do without asking (for Codex its sandbox
 mode), "allowedTools" what Claude Code may besides. "exec" is any other command: "stdin": "text" gives it the text of a task on standard
-input, instead of the task as JSON.
+input, instead of the task as JSON. A worker with neither is a place for an agent that you start yourself, with S2_STATE=.s2/workers/s2-worker-4
+(as an absolute path) in its environment.
 
 Each agent has a state folder of its own; workers get their credentials from the bridge and the git remote alone. The state
 lies in .s2 of this folder, or in S2_STATE. Meanwhile s2 status, freeze, thaw and kill work from the same folder.`

@@ -135,7 +135,7 @@ function isWanted({ agent, only }: Options) {
 
 function tellNone(context: CommandContext): void {
   const next =
-    'start the client, and let its hooks tell S2 of it (s2 hook --help); its keepalive must run: s2 health keepalive'
+    'start the client, and let its hooks tell S2 of it (s2 hooks status): those of Codex do so with its first prompt; its keepalive must run: s2 health keepalive'
   context.tell(`s2: no session of a client is known on this host\n  next: ${next}\n`)
 }
 

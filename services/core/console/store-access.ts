@@ -11,7 +11,7 @@ import { servedStore } from '#spool/served-store.ts'
 import { databaseIn, openStore } from '#store/open-store.ts'
 import type { Store, StoreParts } from '#store/store.ts'
 import type { CommandContext } from './context.ts'
-import { commandEnv } from './state-folder.ts'
+import { commandEnv, fleetAbove } from './state-folder.ts'
 
 /** The fleet's store, and the rights with which it was reached. */
 export interface ReachedFleet extends AsyncDisposable {
@@ -51,7 +51,7 @@ export async function reachFleet(context: CommandContext): Promise<ReachedFleet>
     }
   }
   const [first] = credentials
-  if (first === undefined) throw url === null ? nothingFound(state, faults) : noCredential(url, state, faults)
+  if (first === undefined) throw url === null ? nothingFound(state, faults, context) : noCredential(url, state, faults)
   const store = await openSessions(url ?? first.bridgeUrl, () => credentials, context)
   return {
     store,
@@ -127,7 +127,7 @@ function noCredential(url: string, state: string, faults: readonly string[]): S2
   })
 }
 
-function nothingFound(state: string, faults: readonly string[]): S2Error {
+function nothingFound(state: string, faults: readonly string[], context: CommandContext): S2Error {
   const folder = credentialsFolder(state)
   if (faults.length > 0) {
     return new S2Error('unauthenticated', `no credential in ${folder} can be used: ${faults.join('; ')}`, {
@@ -136,7 +136,8 @@ function nothingFound(state: string, faults: readonly string[]): S2Error {
   }
   return new S2Error('not_found', `no fleet can be reached from ${state}: no bridge, database or credential there`, {
     next:
+      fleetAbove(context) ??
       'where S2 is installed for the whole host, call it with sudo; bring one up with `s2 up FLEET.json`; on a worker host wait for s2-cred-sync to fill ' +
-      `${folder}; or set S2_STATE or S2_STORE`,
+        `${folder}; or set S2_STATE or S2_STORE`,
   })
 }

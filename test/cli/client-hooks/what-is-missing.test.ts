@@ -31,9 +31,13 @@ class Home {
   }
 
   async install(agent: string, ...more: readonly string[]): Promise<string> {
-    const env = { HOME: this.path, S2_STATE: this.state, PATH: '/nonexistent' }
+    return await this.installWith({ S2_STATE: this.state }, agent, ...more)
+  }
+
+  async installWith(env: Record<string, string>, agent: string, ...more: readonly string[]): Promise<string> {
+    const words = ['hooks', 'install', '--agent', agent, ...more]
     const folder = join(this.path, 'project')
-    const { code, err } = await run(['hooks', 'install', '--agent', agent, ...more], { env, folder })
+    const { code, err } = await run(words, { env: { HOME: this.path, PATH: join(this.path, 'bin'), ...env }, folder })
     assert.equal(code, 0, err)
     return err
   }
@@ -55,11 +59,30 @@ test('what is missing for being heard and woken is told, once the hooks are ther
   assert.match(err, /no s2-keepalive answers in .*\/state: .*\n {2}next: .*s2 up/)
   assert.match(err, /no s2-fs-watcher answers .*\n {2}next: sudo systemctl enable --now s2-fs-watcher/)
   assert.match(err, /no credential of the fleet/)
+  assert.match(err, /the command s2 is not in PATH: .*\n {2}next: .*deploy\/env\.sh/)
   assert.doesNotMatch(err, /bypass/)
+})
+
+test('below the folder of a fleet of s2 up, its state folders are named', async () => {
+  const home = new Home()
+  mkdirSync(join(home.path, '.s2', 'run'), { recursive: true })
+  const err = await home.installWith({}, 'claude')
+  const state = join(home.path, '.s2')
+  assert.ok(
+    err.includes(
+      `  next: the fleet of s2 up in ${home.path} is meant by S2_STATE=${state}, and one of its workers by S2_STATE=`,
+    ),
+    err,
+  )
+  for (const command of [['task', 'list'], ['freeze', 'docs'], ['check']]) {
+    const { err } = await run(command, { env: { HOME: home.path }, folder: join(home.path, 'project') })
+    assert.match(err, /\n {2}next: the fleet of s2 up in /, command.join(' '))
+  }
 })
 
 test('where all is there nothing is told', async () => {
   const home = new Home()
+  home.put('bin/s2', {})
   await using _keepalive = await home.serve('keepalive')
   await using _watcher = await home.serve('fs-watcher')
   await publishCredential(home.state, {
@@ -79,6 +102,19 @@ test('a dry run and JSON say nothing more', async () => {
   const home = new Home()
   assert.equal(await home.install('claude', '--dry-run'), '')
   assert.equal(await home.install('claude', '--json'), '')
+})
+
+test('tools that Claude Code would ask a person for are told of, where it has them', async () => {
+  const asks = /asks a person before it uses a tool of S2: .*\n {2}next: put "mcp__s2" into permissions\.allow/
+  for (const project of [[], ['--project']]) {
+    const home = new Home()
+    assert.doesNotMatch(await home.install('claude', ...project), asks)
+    assert.match(await home.install('claude', '--mcp', ...project), asks)
+    home.put('project/.claude/settings.json', { permissions: { allow: ['Bash(ls)', 'mcp__s2'] } })
+    assert.doesNotMatch(await home.install('claude', ...project), asks)
+    home.put('project/.claude/settings.json', { permissions: { defaultMode: 'bypassPermissions' } })
+    assert.doesNotMatch(await home.install('claude', ...project), asks)
+  }
 })
 
 test('bypass mode is told of where messages would be held, whoever set it', async () => {
