@@ -1,5 +1,6 @@
 import { readClaudeStatus, withClaudeStatus } from '#agents/claude-status.ts'
 import { publishClientSession, readClientSessions, removeClientSession } from '#agents/client-sessions-folder.ts'
+import { unseenOf, withUnseen } from '#agents/client-unseen.ts'
 import { HookReports } from '#agents/hook-reports.ts'
 import { ToldHere } from '#agents/told-here.ts'
 import type { SessionId } from '#fleet/session-id.ts'
@@ -35,7 +36,7 @@ export async function followClients(
     zone: systemZone(),
     namespace: pidNamespace(),
     isRunning,
-    withEvidence: (session) => withClaudeStatus(session, readClaudeStatus(session)),
+    withEvidence: (session) => withUnseen(withClaudeStatus(session, readClaudeStatus(session)), unseenOf(session)),
     tools: new ToolWork({ clock, processes: readProcesses, ticksNow: ticksSinceStart }),
     sessionsHere,
   })

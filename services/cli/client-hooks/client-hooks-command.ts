@@ -15,6 +15,7 @@ import { demandPerson, plannedTrust, type Trusting, type TrustPlaces, trustFile,
 import { byFile, carryOut, type FileChange, type FileEdit, planInstall, planUninstall } from './file-edits.ts'
 import { unifiedDiff } from './unified-diff.ts'
 import { whatIsMissing } from './what-is-missing.ts'
+import { tellUnseen } from './what-is-unseen.ts'
 
 export interface ClientHooksOptions {
   readonly agent?: string
@@ -46,6 +47,7 @@ async function install(context: CommandContext, options: ClientHooksOptions): Pr
   if (trusting !== null) await tellTrust(context, trusting)
   for (const { what, next } of await whatIsMissing(stateFolder(context), wishes, scope, context))
     context.tell(`s2: ${what}\n  next: ${next}\n`)
+  await tellUnseen(stateFolder(context), [wishes.client], 'seen', context)
 }
 
 const HTTP_SHARED = `s2: where others log in to this machine, leave --http out: whoever takes the port while s2-keepalive is away hears and answers these hooks
@@ -147,6 +149,7 @@ export async function clientHooksStatus(context: CommandContext, options: Client
       context.print(`${agent.padEnd(9)}${what.padEnd(7)}${state.padEnd(14)}${command ?? why ?? path}\n`)
   if (found.some(({ what, state }) => what === 'trust' && /^(?:untrusted|modified|not read)$/.test(state)))
     context.tell(CODEX_TRUST)
+  await tellUnseen(stateFolder(context), clients, 'seen', context)
   if (found.every(({ state }) => state === 'not installed')) throw new Exit(EXIT.failed)
 }
 

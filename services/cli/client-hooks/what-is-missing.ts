@@ -11,7 +11,7 @@ import type { HookWishes } from './client-settings.ts'
 import { valueAt } from './edit-json.ts'
 
 /** What hooks alone do not give, and how it is had. */
-interface Missing {
+export interface Missing {
   readonly what: string
   readonly next: string
 }

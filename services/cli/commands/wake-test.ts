@@ -13,6 +13,7 @@ import { stateFolder } from '#console/state-folder.ts'
 import { table } from '#console/table.ts'
 import { plain } from '#console/terminal-text.ts'
 import type { Rung } from '#fleet/wake-ladder.ts'
+import { tellUnseen } from '../client-hooks/what-is-unseen.ts'
 import { PEOPLE_RUNGS, peopleAdapters, tryPeople } from '../reach-people.ts'
 
 const EXAMPLES = `
@@ -58,6 +59,7 @@ export function define(command: Command, context: CommandContext): void {
       if (options.json === true) context.print(`${JSON.stringify(rows, null, 2)}\n`)
       else if (rows.length > 0)
         context.print(`${table(COLUMNS, rows.map(cellsOf), context.screen.columns).join('\n')}\n`)
+      await tellUnseen(stateFolder(context), options.agent === undefined ? CLIENTS : [options.agent], 'woken', context)
       if (!isEachReached(rows, rungs)) throw new Exit(EXIT.failed)
     })
 }

@@ -20,9 +20,10 @@ const FILE_MAX = 64 * 1024
  * Reads that file; null where there is none for this very session and process (one of a dead process stays), or this user may not read
  * it.
  */
-export function readClaudeStatus({ client, id, process, transcript }: ClientSession): ClaudeStatus | null {
-  const folder = client === 'claude' ? /^(.+)\/projects\/[^/]+\/[^/]+$/.exec(transcript ?? '')?.[1] : undefined
-  if (folder === undefined || process === null) return null
+export function readClaudeStatus(session: ClientSession): ClaudeStatus | null {
+  const { id, process } = session
+  const folder = claudeFolder(session)
+  if (folder === null || process === null) return null
   try {
     const text = readPlainFileSync(`${folder}/sessions/${process.pid}.json`, FILE_MAX)
     const fields = text === null ? null : parseObject(text)
@@ -31,6 +32,12 @@ export function readClaudeStatus({ client, id, process, transcript }: ClientSess
   } catch {
     return null
   }
+}
+
+/** Where Claude Code keeps what is its user's, as its hooks told of a transcript there; null where they did not. */
+export function claudeFolder({ client, transcript }: Pick<ClientSession, 'client' | 'transcript'>): string | null {
+  if (client !== 'claude') return null
+  return /^(.+)\/projects\/[^/]+\/[^/]+$/.exec(transcript ?? '')?.[1] ?? null
 }
 
 function statusIn(fields: ClientFields): ClaudeStatus | null {

@@ -7,6 +7,10 @@ import { nameOfFile } from '#spool/name-of-file.ts'
 export const CLIENTS = ['claude', 'codex', 'gemini', 'opencode'] as const
 export type Client = (typeof CLIENTS)[number]
 
+/** What keepalive may be kept from seeing of a client: the files where the client keeps what it does, or its process. */
+export const UNSEEN = ['files', 'process'] as const
+export type Unseen = (typeof UNSEEN)[number]
+
 /** What tells a session of a client from all others. */
 export type NamedClientSession = Pick<ClientSession, 'client' | 'id'>
 
@@ -41,6 +45,7 @@ export interface ClientSession {
   readonly heardAt: number
   /** Rises with each sign that the agent makes progress. */
   readonly signs: number
+  readonly unseen: readonly Unseen[]
   /** The wakes whose text was seen to arrive, the newest last. */
   readonly wakesRead: readonly string[]
 }

@@ -7,7 +7,7 @@ import { OwnFolder } from '#spool/own-folder.ts'
 import { diskError, parseObject, readPlainFile } from '#spool/plain-file.ts'
 import { codeOf } from '#spool/quarantine.ts'
 import { SpoolFolders } from '#spool/spool-folders.ts'
-import { CLIENTS, type ClientSession, clientSessionName, type NamedClientSession } from './client-session.ts'
+import { CLIENTS, type ClientSession, clientSessionName, type NamedClientSession, UNSEEN } from './client-session.ts'
 import { agentsFolder } from './hook-reports.ts'
 import { sessionIn } from './session-in.ts'
 import { type ClientFields, isClientId, objectOf, shortWord } from './whole-fields.ts'
@@ -109,6 +109,7 @@ function parseClientSession(fields: ClientFields): ClientSession | null {
     since: numberOf(fields.since),
     heardAt: numberOf(fields.heardAt),
     signs: numberOf(fields.signs),
+    unseen: UNSEEN.filter((each) => Array.isArray(fields.unseen) && fields.unseen.includes(each)),
     wakesRead: Array.isArray(fields.wakesRead) ? fields.wakesRead.filter((each) => typeof each === 'string') : [],
   }
 }

@@ -61,6 +61,7 @@ function newSession({ client, id, folder }: HookEvent, at: number): ClientSessio
     since: at,
     heardAt: at,
     signs: 0,
+    unseen: [],
     wakesRead: [],
   }
 }

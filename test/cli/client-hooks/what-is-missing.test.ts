@@ -148,6 +148,7 @@ test('bypass mode is told of where messages would be held, whoever set it', asyn
     since: 1,
     heardAt: 1,
     signs: 0,
+    unseen: [],
     wakesRead: [],
   })
   assert.match(await home.install('claude'), /bypass mode/)

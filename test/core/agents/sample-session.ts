@@ -18,6 +18,7 @@ export function sampleSession(fields: Partial<ClientSession> = {}): ClientSessio
     since: 0,
     heardAt: 1_750_000_000_000,
     signs: 0,
+    unseen: [],
     wakesRead: [],
     ...fields,
   }
