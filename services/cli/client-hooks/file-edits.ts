@@ -4,7 +4,7 @@ import { dirname } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
 import { ensureDurableFolder, syncPath } from '#runtime/durable-folder.ts'
 import { publish } from '#spool/atomic-files.ts'
-import { readPlainFile } from '#spool/plain-file.ts'
+import { type PlainFile, readPlainFile } from '#spool/plain-file.ts'
 import { JsonError } from './json-spans.ts'
 
 /** A change of a file that belongs to a person, and how it is taken back. Both throw JsonError where the file is broken. */
@@ -75,7 +75,9 @@ export async function carryOut(edit: FileEdit, { before, after }: FileChange, is
   const path = placeOf(edit)
   const backup = `${path}${BACKUP}`
   if (before !== after) {
-    if ((await read(edit)) !== before)
+    const now = await read(edit)
+    if (now === after) return
+    if (now !== before)
       throw new S2Error('conflict', `${edit.path} was changed meanwhile: nothing was written`, { next: 'ask again' })
     if (isInstalling && before !== null && !existsSync(backup)) await publish(backup, before, modeOf(path))
     if (after === null) await removeWithFolder(path)
@@ -93,12 +95,17 @@ async function read(edit: FileEdit): Promise<string | null> {
   const file = await readPlainFile(placeOf(edit), FILE_MAX, 'own').catch((error: Error) => {
     throw refused(edit.path, error.message)
   })
-  return file?.text ?? null
+  return textOf(file)
+}
+
+/** With its byte order mark, so that it is written again as it was. */
+function textOf(file: PlainFile | null): string | null {
+  return file === null ? null : (file.isMarked ? '\ufeff' : '') + file.text
 }
 
 async function backupOf(edit: FileEdit): Promise<string | null> {
   const file = await readPlainFile(`${placeOf(edit)}${BACKUP}`, FILE_MAX).catch(() => null)
-  return file?.text ?? null
+  return textOf(file)
 }
 
 /** The file itself, where a link leads to it. */

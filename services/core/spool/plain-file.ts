@@ -10,6 +10,8 @@ type FileOwner = 'any' | 'own'
 /** A plain file as it was read. */
 export interface PlainFile {
   readonly text: string
+  /** Its text follows a byte order mark, which is no part of it. */
+  readonly isMarked: boolean
   /** Permission bits, as in stat(2), but for what the group may that its folder is shared with. */
   readonly mode: number
 }
@@ -42,6 +44,7 @@ export async function readPlainFile(
     }
     return {
       text: decode(buffer.subarray(0, length)),
+      isMarked: buffer.subarray(0, Math.min(length, 3)).toString() === BYTE_ORDER_MARK,
       mode: stat.mode & 0o7777 & ~(isShared(dirname(path)) ? 0o040 : 0),
     }
   } catch (error) {
@@ -79,6 +82,7 @@ function grown(): S2Error {
   return invalid('grew while it was read')
 }
 
+const BYTE_ORDER_MARK = '\ufeff'
 const UTF_8 = new TextDecoder('utf-8', { fatal: true })
 
 function decode(bytes: Uint8Array): string {

@@ -195,6 +195,19 @@ test('what a client writes between the plan and its doing is not lost', async ()
   await assert.rejects(carryOut(edit, change, true), /was changed meanwhile: nothing was written/)
   assert.equal(home.get('settings.json'), '{"new": 1}')
   assert.deepEqual(home.files(), ['project', 'settings.json'])
+  home.put('settings.json', '{"s2": 1}')
+  await carryOut(edit, change, true)
+  assert.equal(home.get('settings.json'), '{"s2": 1}', 'another installation was first')
+})
+
+test('a file that begins with a byte order mark and has lines of Windows is the same to the byte afterwards', async () => {
+  const home = new Home()
+  const settings = '\ufeff{\r\n  // mine\r\n  "model": "opus"\r\n}\r\n'
+  home.put('.claude/settings.json', settings)
+  assert.equal((await home.s2('install', '--agent', 'claude')).code, 0)
+  assert.match(home.get('.claude/settings.json'), /^\ufeff\{\r\n {2}\/\/ mine\r\n[\s\S]*hook Stop/)
+  await home.s2('uninstall', '--agent', 'claude')
+  assert.equal(home.get('.claude/settings.json'), settings)
 })
 
 test('a copy of settings that a repository brings keeps nobody from taking the hooks away', async () => {
