@@ -11,6 +11,7 @@ import { describe } from './machine.ts'
 import { mcp } from './mcp.ts'
 import { memory } from './memory.ts'
 import { push } from './push.ts'
+import { reads } from './reads.ts'
 import { redaction } from './redaction.ts'
 import { type Bench, isMet, type Row, type Skipped } from './row.ts'
 import { sends } from './sends.ts'
@@ -29,6 +30,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   mcp,
   hooks,
   wakes,
+  reads,
   redaction,
 }
 
