@@ -105,4 +105,58 @@ export const GROUPS: readonly Group[] = [
       'keepalive/credentials',
     ],
   },
+  {
+    name: 'agents',
+    files: [
+      'core/agents/answer-hook',
+      'core/agents/budget',
+      'core/agents/hook-answer',
+      'core/agents/hook-event',
+      'core/agents/next-session',
+      'core/agents/retry-time',
+    ],
+    tests: [
+      'core/agents/budget',
+      'core/agents/hook-answer',
+      'core/agents/hook-event',
+      'core/agents/next-session',
+      'core/agents/retry-time',
+      'core/agents/answer-hook',
+    ],
+  },
+  {
+    name: 'wake',
+    files: [
+      'core/fleet/wake-ladder',
+      'core/agents/wake/climb',
+      'core/agents/wake/wake-memory',
+      'fs-watcher/choose-session',
+      'fs-watcher/wake-by-ladder',
+    ],
+    tests: [
+      'core/fleet/wake-ladder',
+      'core/agents/climb',
+      'core/agents/wake-memory',
+      'fs-watcher/choose-session',
+      'fs-watcher/wake-by-ladder',
+      'fs-watcher/side-by-side',
+    ],
+  },
+  {
+    name: 'held',
+    files: ['core/spool/held-tasks', 'keepalive/held-task-renewal'],
+    tests: ['core/spool/held-tasks', 'keepalive/held-task-renewal'],
+  },
+  {
+    name: 'mcp',
+    files: [
+      'core/mcp/mcp-server',
+      'core/mcp/json-rpc',
+      'core/mcp/revisions',
+      'core/mcp/stdio',
+      'core/mcp/tool-input',
+      'core/mcp/task-tools',
+    ],
+    tests: ['core/mcp/mcp-server', 'core/mcp/stdio', 'core/mcp/tools'],
+  },
 ]
