@@ -13,6 +13,7 @@ import { type HookWishes, hookCommands } from './client-settings.ts'
 import { codexHooks, isTrusted } from './codex-hooks.ts'
 import { demandPerson, plannedTrust, type Trusting, type TrustPlaces, trustFile, trustHooks } from './codex-trust.ts'
 import { byFile, carryOut, type FileChange, type FileEdit, planInstall, planUninstall } from './file-edits.ts'
+import { type TrustMove, trustMoves } from './trust-moves.ts'
 import { unifiedDiff } from './unified-diff.ts'
 import { whatIsMissing } from './what-is-missing.ts'
 import { tellUnseen } from './what-is-unseen.ts'
@@ -36,11 +37,17 @@ async function install(context: CommandContext, options: ClientHooksOptions): Pr
   const { wishes: byCommand, scope } = asked(context, options)
   if (options.trust === true) demandTrustable(context, byCommand, options)
   const wishes = options.http === true ? { ...byCommand, door: await doorFor(context, byCommand, options) } : byCommand
-  const edits = [...hookFiles(wishes, scope), ...(options.mcp === true ? mcpFiles(wishes, scope) : [])]
+  const moves = await movesBy(planInstall, wishes, scope)
+  const edits = [
+    ...hookFiles(wishes, scope),
+    ...(options.mcp === true ? mcpFiles(wishes, scope) : []),
+    ...(moves.length === 0 ? [] : [trustFile(codexPlaces(wishes, scope), [], moves)]),
+  ]
   const trusting = wishes.client === 'codex' ? trustingOf(wishes, scope, options) : null
   const isDryTrust = options.trust === true && options.dryRun === true && trusting !== null
   await change(context, options, [...edits, ...(isDryTrust ? await plannedTrust(trusting, context) : [])], planInstall)
   if (options.dryRun === true) return
+  tellMoves(moves, codexPlaces(wishes, scope), context)
   if (options.trust === true && trusting !== null) await trustHooks(trusting, context)
   if (options.json === true) return
   if (options.http === true) context.tell(HTTP_SHARED)
@@ -78,9 +85,30 @@ async function tellTrust(context: CommandContext, { hooks: path }: Trusting): Pr
 async function uninstall(context: CommandContext, options: ClientHooksOptions): Promise<void> {
   const { wishes: byCommand, scope } = asked(context, options)
   const wishes = { ...byCommand, door: await doorHere(context, byCommand, scope) }
-  const trust = wishes.client === 'codex' ? [trustFile(codexPlaces(wishes, scope))] : []
+  const moves = await movesBy(planUninstall, wishes, scope)
+  const places = codexPlaces(wishes, scope)
+  const trust = wishes.client === 'codex' ? [trustFile(places, [], moves)] : []
   await change(context, options, [...hookFiles(wishes, scope), ...mcpFiles(wishes, scope), ...trust], planUninstall)
+  if (options.dryRun !== true) tellMoves(moves, places, context)
   if (wishes.door !== null && options.dryRun !== true) await removeHookDoor(stateFolder(context))
+}
+
+/** Which hooks of others stand elsewhere for Codex after a change of ours. */
+async function movesBy(
+  plan: (edit: FileEdit) => Promise<FileChange>,
+  wishes: HookWishes,
+  scope: Scope,
+): Promise<TrustMove[]> {
+  if (wishes.client !== 'codex') return []
+  const changes = await Promise.all(hookFiles(wishes, scope).map(plan))
+  return changes.flatMap(trustMoves)
+}
+
+function tellMoves(moves: readonly TrustMove[], { hooks, config }: TrustPlaces, context: CommandContext): void {
+  if (moves.length === 0) return
+  context.tell(`s2: other hooks in ${hooks} stand at other places now, by which codex keeps its trust: what ${config} said of them went along
+  next: /hooks in codex shows whether it trusts them
+`)
 }
 
 /** The door that hooks of this client may be sent to; null where there is none, or it is of another user. */

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Client } from '#agents/client-session.ts'
 import { doorUrl, type HookDoor, isDoorUrl } from '#agents/hook-door.ts'
-import { valueAt, withItem, withoutItems } from './edit-json.ts'
+import { valueAt, withItem, withItemReplaced, withoutItems } from './edit-json.ts'
 import { hookCommand, isHookCommand } from './hook-commands.ts'
 
 /** What is written into a client's settings. */
@@ -56,13 +56,17 @@ interface HookGroup {
 
 /** The text of a client's settings with our hooks, each once; the hooks of others stay. Throws JsonError. */
 export function withHooks(text: string, client: HookedClient, wishes: HookWishes): string {
-  let edited = withoutOutdated(text, client, wishes)
+  let edited = text
   for (const event of EVENTS[client]) {
+    const at = ['hooks', event]
+    const isMeant = isOutdated(client, event, wishes)
     for (const group of groupsFor(client, event, wishes)) {
-      if (!isListed(edited, event, group)) edited = withItem(edited, ['hooks', event], group)
+      if (isListed(edited, event, group)) continue
+      // In the place of an older one, since Codex keeps its trust in the hooks behind it by their places.
+      edited = withItemReplaced(edited, at, isMeant, group) ?? withItem(edited, at, group)
     }
   }
-  return edited
+  return withoutOutdated(edited, client, wishes)
 }
 
 /** The text without our hooks, of whatever version. Throws JsonError. */
@@ -79,12 +83,41 @@ export function hookCommands(client: HookedClient, { state }: HookWishes): strin
 }
 
 function withoutOutdated(text: string, client: HookedClient, wishes: HookWishes): string {
-  return eventsIn(text).reduce((left, event) => {
-    const wanted = groupsFor(client, event, wishes)
-    const isOutdated = (item: unknown): boolean =>
-      isOurs(client, item) && !wanted.some((each) => isDeepStrictEqual(each, item))
-    return withoutItems(left, ['hooks', event], isOutdated)
-  }, text)
+  return eventsIn(text).reduce(
+    (left, event) => withoutItems(left, ['hooks', event], isOutdated(client, event, wishes)),
+    text,
+  )
+}
+
+function isOutdated(client: HookedClient, event: string, wishes: HookWishes): (item: unknown) => boolean {
+  const wanted = groupsFor(client, event, wishes)
+  return (item) => isOurs(client, item) && !wanted.some((each) => isDeepStrictEqual(each, item))
+}
+
+/** A group of hooks of others whose number in its event a change of ours made another one. */
+export interface MovedGroup {
+  readonly event: string
+  readonly from: number
+  readonly to: number
+  readonly hooks: number
+}
+
+/** The groups of others that stand elsewhere after a change: their order is what it was. Throws JsonError. */
+export function movedGroups(before: string, after: string, client: HookedClient): MovedGroup[] {
+  return eventsIn(before).flatMap((event) => {
+    const places = placesOfOthers(after, event, client)
+    return placesOfOthers(before, event, client).flatMap(({ at, hooks }, index) => {
+      const to = places[index]?.at ?? at
+      return to === at ? [] : [{ event, from: at, to, hooks }]
+    })
+  })
+}
+
+function placesOfOthers(text: string, event: string, client: HookedClient): { at: number; hooks: number }[] {
+  return groupsAt(text, event).flatMap((group, at) => {
+    const { hooks } = (group ?? {}) as Partial<HookGroup>
+    return isOurs(client, group) ? [] : [{ at, hooks: Array.isArray(hooks) ? hooks.length : 0 }]
+  })
 }
 
 /** The hooks of an event. A waiter that wakes a session is a group of its own beside the one that reports. */

@@ -5,6 +5,7 @@ import { S2Error } from '#fleet/errors.ts'
 import { type CodexHook, codexHooks, isTrusted, realPath } from './codex-hooks.ts'
 import { tableHeaders, tableText, withoutTable, withTable } from './edit-toml.ts'
 import { carryOut, type FileChange, type FileEdit, planInstall } from './file-edits.ts'
+import { type TrustMove, withMovedTrust } from './trust-moves.ts'
 
 /** Stands in each table that S2 wrote, so that those go again and the person's own stay. */
 const MARK = '# put here by s2 hooks install --trust'
@@ -15,14 +16,22 @@ export interface TrustPlaces {
   readonly config: string
 }
 
-/** The trust that a person gave to hooks of S2, in Codex's settings. Without hooks it only takes away. */
-export function trustFile({ hooks: place, config }: TrustPlaces, hooks: readonly CodexHook[] = []): FileEdit {
+/**
+ * The trust that a person gave to hooks of S2, in Codex's settings. Without hooks it only takes away. `moves`: what other hooks are trusted by
+ * goes to their new places.
+ */
+export function trustFile(
+  { hooks: place, config }: TrustPlaces,
+  hooks: readonly CodexHook[] = [],
+  moves: readonly TrustMove[] = [],
+): FileEdit {
   const places = [place, realPath(place)]
   return {
     path: config,
     mayBeLink: true,
-    install: (text) => hooks.reduce(withTrust, hooks.length === 0 ? text : withoutMarked(text, places)),
-    uninstall: (text) => withoutMarked(text, places),
+    install: (text) =>
+      hooks.reduce(withTrust, hooks.length === 0 ? withMovedTrust(text, moves) : withoutMarked(text, places)),
+    uninstall: (text) => withMovedTrust(withoutMarked(text, places), moves),
   }
 }
 

@@ -30,6 +30,18 @@ export function withItem(text: string, path: readonly string[], value: unknown):
   return inserted(text, node, node.items.at(-1)?.end, (indent) => shown(text, indent, value))
 }
 
+/** Puts a value in the place of the first item of an array that is meant; null where none is. */
+export function withItemReplaced(
+  text: string,
+  path: readonly string[],
+  isMeant: (item: unknown) => boolean,
+  value: unknown,
+): string | null {
+  const node = nodeAt(readIfAny(text), path)
+  const item = node?.kind === 'array' ? node.items.find((each) => isMeant(jsonValue(each))) : undefined
+  return item === undefined ? null : replaced(text, item.start, item.end, formatted(text, item.start, value))
+}
+
 /** Removes the items of an array that are meant, then the array and the objects around it where nothing is left in them. */
 export function withoutItems(text: string, path: readonly string[], isMeant: (item: unknown) => boolean): string {
   const node = nodeAt(readIfAny(text), path)

@@ -19,6 +19,14 @@ export function withoutTable(text: string, header: string): string {
   return (before.endsWith('\n\n') ? before.slice(0, -1) : before) + text.slice(found.end)
 }
 
+/** The text with another header for that table, where it stands. */
+export function withRenamedTable(text: string, header: string, next: string): string {
+  const found = tableAt(text, header)
+  if (found === null) return text
+  const renamed = text.slice(found.start).replace(HEADER, () => `[${next}]`)
+  return text.slice(0, found.start) + renamed
+}
+
 /** The lines of that table under its header; null where there is none. */
 export function tableText(text: string, header: string): string | null {
   const found = tableAt(text, header)
@@ -45,8 +53,10 @@ function tableAt(text: string, header: string): { start: number; end: number } |
 
 /** What stands between the brackets of a table's header; null for the header of a list, and any other line. */
 function headerOf(line: string): string | null {
-  return /^\s*\[(?!\[)((?:"(?:[^"\\]|\\.)*"|'[^']*'|[^\]"'])*)\]/.exec(line)?.[1] ?? null
+  return HEADER.exec(line)?.[1] ?? null
 }
+
+const HEADER = /^\s*\[(?!\[)((?:"(?:[^"\\]|\\.)*"|'[^']*'|[^\]"'])*)\]/
 
 function isSame(found: string | null, header: string): boolean {
   return found !== null && isDeepStrictEqual(keysOf(found), keysOf(header))

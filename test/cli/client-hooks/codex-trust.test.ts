@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { hash } from 'node:crypto'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -140,6 +141,74 @@ test('hooks of a project are trusted in the settings of the person', async () =>
   assert.equal(home.settings.match(/project\/\.codex\/hooks\.json:/g)?.length, 7)
   await home.s2(['uninstall', '--agent', 'codex', '--project'])
   assert.equal(home.settings, own)
+})
+
+/** A hook of the person's, and what codex would know it by. */
+const hook = (command: string) => ({ hooks: [{ type: 'command', command }] })
+const hashOf = (command: string): string => hash('sha256', JSON.stringify(hook(command).hooks[0]))
+
+test('hooks that a person added behind those of S2 are trusted as before once these are gone', async () => {
+  const home = new Home()
+  const path = join(home.path, '.codex/hooks.json')
+  writeFileSync(path, JSON.stringify({ hooks: { Stop: [hook('first')] } }))
+  await home.s2([...INSTALL, '--trust', '--yes'])
+  const installed = JSON.parse(readFileSync(path, 'utf8')) as { hooks: Record<string, unknown[]> }
+  assert.equal(installed.hooks.Stop?.length, 2)
+  installed.hooks.Stop?.push(hook('second'), hook('third'))
+  writeFileSync(path, JSON.stringify(installed))
+  const key = (place: string): string => `hooks.state.${JSON.stringify(`${path}:${place}`)}`
+  const table = (place: string, command: string): string =>
+    `\n# of ${command}\n[${key(place)}] # mine\nenabled = true\ntrusted_hash = "sha256:${hashOf(command)}"\n`
+  const own = table('stop:0:0', 'first') + table('stop:2:0', 'second') + table('stop:3:0', 'third')
+  writeFileSync(home.config, `${home.settings}${own}`)
+  const dry = await home.s2(['uninstall', '--agent', 'codex', '--dry-run'])
+  assert.match(dry.out, /^\+\[hooks\.state\..*:stop:1:0"\]/m)
+  assert.doesNotMatch(dry.err, /other places/)
+  const { code, err } = await home.s2(['uninstall', '--agent', 'codex'])
+  assert.equal(code, 0, err)
+  assert.match(err, /other hooks in .*hooks\.json stand at other places now.*went along\n {2}next: \/hooks in codex/)
+  const moved = table('stop:0:0', 'first') + table('stop:1:0', 'second') + table('stop:2:0', 'third')
+  assert.equal(home.settings, `${CONFIG}${moved}`)
+  assert.deepEqual(JSON.parse(readFileSync(path, 'utf8')), { hooks: { Stop: ['first', 'second', 'third'].map(hook) } })
+})
+
+test('a trust that a person gave to a hook of S2 is not taken for that of the next hook', async () => {
+  const home = new Home()
+  const path = join(home.path, '.codex/hooks.json')
+  await home.s2(INSTALL)
+  const installed = JSON.parse(readFileSync(path, 'utf8')) as { hooks: Record<string, unknown[]> }
+  installed.hooks.Stop?.push(hook('mine'))
+  writeFileSync(path, JSON.stringify(installed))
+  const key = (place: string): string => JSON.stringify(`${path}:${place}`)
+  const table = (place: string, word: string): string => `\n[hooks.state.${key(place)}]\ntrusted_hash = "${word}"\n`
+  writeFileSync(home.config, `${CONFIG}${table('stop:0:0', 'of s2')}${table('stop:1:0', 'of mine')}`)
+  await home.s2(['uninstall', '--agent', 'codex'])
+  assert.equal(home.settings, `${CONFIG}${table('stop:0:0', 'of mine')}`)
+})
+
+test('hooks that are written anew stay in their place, and so do those behind them', async () => {
+  const home = new Home()
+  const path = join(home.path, '.codex/hooks.json')
+  await home.s2(INSTALL)
+  const commands = (): string[] => {
+    const { hooks } = JSON.parse(readFileSync(path, 'utf8')) as { hooks: { Stop: { hooks: { command: string }[] }[] } }
+    return hooks.Stop.map((group) => group.hooks[0]?.command ?? '')
+  }
+  const installed = JSON.parse(readFileSync(path, 'utf8')) as { hooks: Record<string, unknown[]> }
+  installed.hooks.Stop?.push(hook('mine'))
+  writeFileSync(path, JSON.stringify(installed, null, 2).replaceAll(join(home.path, 'state'), '/elsewhere'))
+  const { err } = await home.s2(INSTALL)
+  assert.equal(commands().length, 2)
+  assert.match(commands()[0] ?? '', /hook Stop --agent codex --state .*\/state$/)
+  assert.equal(commands()[1], 'mine')
+  assert.doesNotMatch(err, /other places/)
+  installed.hooks.PreCompact = [hook(commands()[0]?.replace('Stop', 'PreCompact') ?? ''), hook('mine too')]
+  writeFileSync(path, JSON.stringify(installed))
+  const key = (place: string): string => JSON.stringify(`${path}:${place}`)
+  writeFileSync(home.config, `[hooks.state.${key('pre_compact:1:0')}]\ntrusted_hash = "of mine"\n`)
+  const outdated = await home.s2(INSTALL)
+  assert.match(outdated.err, /other places/, 'an event that S2 no longer hears')
+  assert.equal(home.settings, `[hooks.state.${key('pre_compact:0:0')}]\ntrusted_hash = "of mine"\n`)
 })
 
 test('a hash that the person keeps with more is replaced alone', async () => {
