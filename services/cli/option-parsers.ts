@@ -7,6 +7,9 @@ import { bridgeId } from '#spool/inbox.ts'
 
 /** Parsers of options for commander: they throw errors for a person to read. */
 
+/** What to do about wrong arguments of a command that takes a text: what was meant as that may have been read as an option. */
+export const TEXT_BEHIND_DASHES = '  next: add --help to see its arguments; a text that begins with - stands behind --'
+
 /** Milliseconds of `30s`, `5m`, `3h`. */
 export function duration(text: string): number {
   try {

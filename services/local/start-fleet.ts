@@ -88,8 +88,8 @@ function tellUp({ fleet, state, context: { env }, reporter }: StartFleetParts, p
   const text = `${programs} programs for ${fleet.workers.length + 1} agents${where}; see them with: ${see}`
   reporter.tell({ agent: ORCHESTRATOR, program: 's2 up', event: 'up', fields: { text } })
   for (const { agent } of fleet.workers.filter(({ exec, client }) => exec === null && client === null)) {
-    const start = `start an agent of yours there with S2_STATE=${quoted(stateOf(agent, state))} in its environment`
-    reporter.tell({ agent, program: 's2 up', event: 'nothing works here yet:', fields: { text: start } })
+    const start = `S2_STATE=${quoted(stateOf(agent, state))} is for an agent that you start`
+    reporter.tell({ agent, program: 's2 up', event: 'a place:', fields: { text: start } })
   }
 }
 

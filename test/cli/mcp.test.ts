@@ -165,6 +165,12 @@ test('the same by command: take, progress, done, fail', async () => {
   const done = await s2('task', 'done', 't-4', '--result', 'all of it')
   assert.deepEqual([done.code, done.out], [0, 'told: the fleet has the report on t-4\n'])
   assert.equal((await ground.store.task('t-4')).state, 'completed')
+  assert.match(
+    (await s2('task', 'list', '--all')).out,
+    /^t-4 .* all of it$/m,
+    'what became of it, and no more how far it was',
+  )
+  assert.doesNotMatch((await s2('task', 'show', 't-4')).out, /exit code/)
 
   await add('t-5')
   assert.equal((await s2('task', 'take', 't-5', '--json')).code, 0)

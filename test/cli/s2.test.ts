@@ -93,6 +93,11 @@ test('calling it the wrong way ends with 64 and says what was meant', async () =
   assert.match(unknown.err, /unknown command 'stauts'/)
   assert.match(unknown.err, /Did you mean status\?/)
   assert.match((await run(['status', '--wach'])).err, /Did you mean --watch\?/)
+  for (const argv of [
+    ['task', 'add', '-x is wrong', '--role', 'tests'],
+    ['send', 's2-worker-1', '- no'],
+  ])
+    assert.match((await run(argv)).err, / {2}next: .* a text that begins with - stands behind --$/m)
   for (const argv of [[], ['send'], ['work'], ['task', 'add', 'x', '--priority', 'P9'], ['check', '--limit', 'x']]) {
     assert.equal((await run(argv, { folder })).code, 64, argv.join(' '))
   }

@@ -119,9 +119,9 @@ function exitOf(child: ChildProcess): Promise<number | null> {
 test('a worker that nothing is to be started for is told of as a place, with its state folder', async () => {
   await using fleet = await LocalFleet.make('place', { exec: undefined })
   fleet.start()
-  await fleet.until('the place is told of', () => fleet.output.includes('nothing works here yet'))
+  await fleet.until('the place is told of', () => fleet.output.includes('a place:'))
   const state = join(fleet.state, 'workers', 's2-worker-1')
-  assert.ok(fleet.output.includes(`start an agent of yours there with S2_STATE='${state}' in its environment`))
+  assert.ok(fleet.output.includes(`S2_STATE='${state}' is for an agent that you start`))
 })
 
 test('a fleet comes up from nothing, works, tells, and ends without leaving anything', async () => {

@@ -99,7 +99,8 @@ function nextFor({ program, state, troubles }: ProgramHealth, folder: string, en
 function whereItsLogIs(program: string, folder: string, { HOME: home, RUN_BY: runBy }: Env): string {
   // the image of compose.yaml says it: a plain process may run in a container too
   if (runBy === 'compose') return `docker compose ps, and docker compose logs ${program}`
-  if (!existsSync('/run/systemd/system')) return `start s2-${program} again, and read what it says`
+  if (!existsSync('/run/systemd/system'))
+    return `start s2-${program} again (s2 up FLEET.json, where that started it), and read what it says`
   const isOfMachine = home === undefined || !folder.startsWith(`${home}/`)
   const ctl = isOfMachine ? 'sudo systemctl' : 'systemctl --user'
   const unit = unitOf(program, folder)

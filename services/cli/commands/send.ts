@@ -14,7 +14,7 @@ import { Outbox } from '#spool/outbox.ts'
 import type { Store } from '#store/store.ts'
 import { askOnce, cameEarlier, doneUntold, type KeptRequest } from '../kept-requests.ts'
 import { type Route, routeFromHost, routeInFleet, type Wanted } from '../message-route.ts'
-import { duration } from '../option-parsers.ts'
+import { duration, TEXT_BEHIND_DASHES } from '../option-parsers.ts'
 
 const EXAMPLES = `
 Examples:
@@ -43,6 +43,7 @@ interface Options {
 
 export function define(command: Command, context: CommandContext): void {
   command
+    .showHelpAfterError(TEXT_BEHIND_DASHES)
     .argument('[to]', 'an agent, a conversation, or a session of one; left out with --role')
     .argument('[text...]', 'the message; - reads it from standard input')
     .option('--role <role>', 'to every other agent of this role, in place of one agent')

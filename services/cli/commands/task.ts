@@ -30,7 +30,7 @@ import { attemptsInWords, isPaused } from '#fleet/task-attempts.ts'
 import { closest } from '#runtime/read-settings.ts'
 import type { LateReport, Store } from '#store/store.ts'
 import { askOnce, cameEarlier, type KeptRequest } from '../kept-requests.ts'
-import { count, role, someTime } from '../option-parsers.ts'
+import { count, role, someTime, TEXT_BEHIND_DASHES } from '../option-parsers.ts'
 import { defineWorkByHand } from '../work-by-hand.ts'
 
 const EXAMPLES = `
@@ -89,6 +89,7 @@ interface AddOptions {
 
 function defineAdd(command: Command, context: CommandContext): void {
   command
+    .showHelpAfterError(TEXT_BEHIND_DASHES)
     .argument('<description...>', 'the work to do; - reads it from standard input')
     .option('--to <agent>', 'the agent that does it, or one of its sessions')
     .option('--role <role>', 'an agent of this role does it; any: whichever agent', role)
@@ -278,11 +279,16 @@ async function list(context: CommandContext, options: ListOptions): Promise<void
     task.role ?? '',
     String(task.epoch),
     ago(now - task.createdAt),
-    task.progress ?? task.description,
+    saidOf(task),
   ])
   const titles = ['TASK', 'PRIO', 'STATE', 'AGENT', 'ROLE', 'EPOCH', 'AGE'].map((title) => ({ title }))
   const columns = [...titles, { title: 'DOING', stretches: true }]
   context.print(`${table(columns, rows, context.screen.columns).join('\n')}\n`)
+}
+
+/** The last that was said of a task: how it ended, how far it is, or what it wants. */
+function saidOf({ result, progress, description }: Task): string {
+  return result?.tail.trimEnd().split('\n').at(-1) || (progress ?? description)
 }
 
 /** Refuses a name that nobody has, since that nobody of that name has a task says nothing. */
@@ -361,7 +367,7 @@ function inFull(task: Task, evidence: readonly LateReport[], nameOf: (session: s
     ['begins again', isPaused(task, now) && task.pause !== null ? `in ${ago(task.pause.until - now)}` : null],
     ['progress', task.progress],
     ['used', task.usage === undefined ? null : usageText(task.usage)],
-    ['exit code', result === null ? null : (result.signal ?? String(result.exitCode ?? 'none'))],
+    ['exit code', result?.signal ?? result?.exitCode?.toString() ?? null], // one that was ended by hand has none
   ]
   const head = lines.flatMap(([name, value]) => (value === null ? [] : [`${name.padEnd(12)}  ${oneLine(value)}`]))
   const late = evidence.map(

@@ -52,6 +52,8 @@ class ClientRun implements RunningCommand {
   readonly #budget: RunBudget
   #isStopped = false
   #isOverBudget = false
+  /** Whether the client has said anything on its way for programs. */
+  #isHeard = false
   readonly #noted: Promise<void>[] = []
   #graceMs = 0
   #talk: ClientTalk | null = null
@@ -113,7 +115,8 @@ class ClientRun implements RunningCommand {
     const isAnswer = ending?.is === 'done' || ending?.is === 'failed'
     if (isAnswer && !this.#isStopped) await sessions.forget(this.#task.id)
     this.#output.end()
-    return endOf(ending, process, this.#complaints.end())
+    const tail = this.#complaints.end()
+    return (this.#isHeard ? null : refusedCall(ending, process, tail)) ?? endOf(ending, process, tail)
   }
 
   /** Runs the client once, to its end. Rejects when it cannot be started. */
@@ -126,6 +129,7 @@ class ClientRun implements RunningCommand {
     let talk: ClientTalk | null = null
     const lines = new JsonLines(
       (message) => {
+        this.#isHeard = true
         talk?.hear(message)
         this.#keepBudget()
       },
@@ -206,6 +210,17 @@ class ClientRun implements RunningCommand {
 
 const UNTRUSTED =
   'the client was not told to trust this folder: settings, hooks, servers and instructions that lie there are left out (start it there once by hand, and say so)'
+
+/** How a program says that an option, or the argument of one, is not for it. */
+const BAD_OPTION = /^error: .*--[a-z].*$/m
+
+/** The end of a client that was given an option it does not take: it would refuse every task. Null for any other end. */
+function refusedCall(ending: ClientEnding | null, { code, signal }: Ending, tail: string): CommandEnd | null {
+  const complaint = BAD_OPTION.exec(tail)?.[0]
+  if (ending !== null || code === null || code === 0 || complaint === undefined) return null
+  const why = `the client refuses how it is called: ${complaint}`
+  return { exitCode: code, signal, tail: `${why}\n`, client: { state: 'sick', why, until: null } }
+}
 
 /** What a client said of its end counts, whatever its exit code is. */
 function endOf(ending: Exclude<ClientEnding, { is: 'budget' }> | null, process: Ending, tail: string): CommandEnd {

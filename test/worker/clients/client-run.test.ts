@@ -271,3 +271,17 @@ test('what a client complains of is no progress, and explains its death', async 
   assert.equal(end.tail, 'no such option\nthe client ended without a result: it was ended by SIGKILL\n')
   assert.deepEqual(host.shown, [])
 })
+
+test('a client that refuses its options cannot work here, whatever the task is; one that was heard has died', async () => {
+  const complaint =
+    "error: option '--permission-mode <mode>' argument 'acceptEdit' is invalid. Allowed choices are acceptEdits, plan."
+  const begun = async (line: string) => {
+    const host = new Host('claude', 'claude-success:1').trust()
+    const program = join(host.folder, 'bin', 'claude')
+    writeFileSync(program, readFileSync(program, 'utf8').replace("exec '", `echo "${complaint}" >&2\n${line}\nexec '`))
+    return await host.begin().ended
+  }
+  const why = `the client refuses how it is called: ${complaint}`
+  assert.deepEqual((await begun('exit 1')).client, { state: 'sick', why, until: null })
+  assert.equal((await begun('')).client, 'died')
+})
