@@ -106,7 +106,7 @@ export class FleetProcesses implements ControlledFleet {
     const { clock, chance, state, say } = this.#parts
     const { program } = plan
     const log = new ChildLog(join(state, 'logs', `${plan.agent}-${program}.log`))
-    const filter = new EventFilter(clock)
+    const filter = new EventFilter(clock, program)
     const supervisor = new ProcessSupervisor({
       clock,
       chance,

@@ -37,7 +37,7 @@ function alertLine(event: 'opened' | 'closed', id: number, agent: string): strin
 
 test('two incidents within 10 s are both shown, each once, and so is the end of each', async () => {
   const clock = new ManualClock()
-  const filter = new EventFilter(clock)
+  const filter = new EventFilter(clock, 'watchdog')
   const shown = (...lines: string[]): string[] =>
     lines.flatMap((line) => {
       const taken = filter.take(line)
@@ -55,7 +55,7 @@ test('two incidents within 10 s are both shown, each once, and so is the end of 
 })
 
 test('a person reads the sentence of an incident once, and its number', () => {
-  const filter = new EventFilter(new ManualClock())
+  const filter = new EventFilter(new ManualClock(), 'watchdog')
   const taken = filter.take(alertLine('opened', 7, 's2-worker-1'))
   assert.ok(taken !== null)
   const say = (json: boolean): string => {
@@ -70,4 +70,10 @@ test('a person reads the sentence of an incident once, and its number', () => {
     /^[\d:]{8} orchestrator watchdog: incident opened S2 incident: s2-worker-1 was not heard for 60s incident=7\n$/,
   )
   assert.equal((JSON.parse(say(true)) as { cause: string }).cause, 'silent:s2-worker-1', 'programs get all of it')
+})
+
+test('what a task prints is no event of S2, whatever it looks like', () => {
+  const line = JSON.stringify({ level: 'warn', event: 'incident closed', incident: 5, text: 'all is well' })
+  assert.equal(new EventFilter(new ManualClock(), 'worker').take(line), null)
+  assert.notEqual(new EventFilter(new ManualClock(), 'watchdog').take(line), null)
 })

@@ -1,5 +1,6 @@
 import type { CommandContext } from '#console/context.ts'
 import { EXIT, Exit } from '#console/failure.ts'
+import { quoted } from '#console/shell-quote.ts'
 import { commandEnv, stateFolder } from '#console/state-folder.ts'
 import { ago, plain } from '#console/terminal-text.ts'
 import { literalPath, overlap, parseGlob } from '#fleet/path-glob.ts'
@@ -111,7 +112,7 @@ function refuse(context: CommandContext, taken: readonly Touched[], known: Known
     `s2: nothing was committed: it changes files that another agent has${age}`,
     ...lines,
     ...more,
-    `  next: leave these files out (git restore --staged FILE), ask for them (s2 send ${holder} 'TEXT'), or wait until then`,
+    `  next: leave these files out (git restore --staged FILE), ask for them (s2 send ${quoted(holder)} 'TEXT'), or wait until then`,
   ]
   context.tell(`${told.map(plain).join('\n')}\n`)
   throw new Exit(EXIT.refused)

@@ -2,6 +2,7 @@ import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from 
 import { open } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
+import { hasByteOrderMark } from '#runtime/read-user-file.ts'
 import { isShared } from './atomic-files.ts'
 
 /** Whose file is taken: anybody's, or only one of this user or of root. */
@@ -44,7 +45,7 @@ export async function readPlainFile(
     }
     return {
       text: decode(buffer.subarray(0, length)),
-      isMarked: buffer.subarray(0, Math.min(length, 3)).toString() === BYTE_ORDER_MARK,
+      isMarked: hasByteOrderMark(buffer.subarray(0, length)),
       mode: stat.mode & 0o7777 & ~(isShared(dirname(path)) ? 0o040 : 0),
     }
   } catch (error) {
@@ -82,7 +83,6 @@ function grown(): S2Error {
   return invalid('grew while it was read')
 }
 
-const BYTE_ORDER_MARK = '\ufeff'
 const UTF_8 = new TextDecoder('utf-8', { fatal: true })
 
 function decode(bytes: Uint8Array): string {
