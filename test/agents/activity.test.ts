@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { after, before, describe, test } from 'node:test'
 import { until } from '../until.ts'
+import { ASKING_SERVER } from './asking-server.ts'
 import { type ClaudeHome, prompt } from './claude.ts'
 import { ClientFleet } from './fleet.ts'
 import { inOrder, MadeUpModel, type Script } from './model.ts'
@@ -11,7 +12,7 @@ import { type Answer, call, refuse, say, silence } from './model-api.ts'
 import { placedClaude, placedCodex } from './place.ts'
 import { runInShell } from './responses-api.ts'
 
-const PLACES = 14
+const PLACES = 15
 /** A tool that computes for longer than its processes are looked at twice. */
 const COMPUTE = 'timeout 50 sh -c "while :; do :; done"'
 /** Codex asks its person where the model says that a command wants more than its sandbox allows. */
@@ -88,6 +89,19 @@ describe('what a client does', { concurrency: 2 }, () => {
     await terminal.type('ask me')
     await terminal.shows(/Which of the two/)
     assert.match((await fleet.activity(worker, 'waiting')).what ?? '', /question: Which of the two\?/)
+  })
+
+  test('a question of an MCP server is told with its words, and ends with its answer', async () => {
+    const { worker, home } = await claude(inOrder(call('mcp__asking__ask'), say('asked')), {}, ['mcp__asking'])
+    await using _ = home
+    const server = { type: 'stdio', command: process.execPath, args: [ASKING_SERVER] }
+    const terminal = await home.sit(['--mcp-config', JSON.stringify({ mcpServers: { asking: server } })])
+    await terminal.type('ask me')
+    await terminal.shows(/Which colour/)
+    assert.equal((await fleet.activity(worker, 'waiting')).what, 'Which colour is it to be?')
+    await terminal.press('Escape')
+    await terminal.shows(/● asked/)
+    await fleet.activity(worker, 'idle')
   })
 
   for (const [status, type, text, headers, state] of [

@@ -23,6 +23,7 @@ const PLACES = {
   bypass: 'inbox_socket,rewake,tmux',
   waiter: 'rewake',
   draft: 'tmux',
+  background: 'inbox_socket',
 } as const
 type Place = keyof typeof PLACES
 
@@ -79,6 +80,24 @@ describe('a wake is read by', { concurrency: 2 }, () => {
     run.tell({ type: 'user', message: { role: 'user', content: 'begin' } })
     await run.hears('the end of the turn', ({ type }) => type === 'result')
     await wake('stream', home.sentKey, 'inbox_socket')
+  })
+
+  test('Claude Code in the background, by its inbox socket, and once more when its daemon has started it again', async () => {
+    const worker = workerAt('background')
+    await using home = await placedClaude(fleet, worker, model)
+    assert.equal(await home.start(['--bg', 'begin']).finish(), 0)
+    await wake('background', home.sentKey, 'inbox_socket')
+    const [session] = fleet.clientSessions(worker)
+    process.kill(session?.process?.pid ?? 0, 'SIGKILL')
+    await fleet.activity(worker, 'gone')
+    await fleet.activity(worker, 'idle')
+    assert.equal(fleet.clientSessions(worker)[0]?.id, session?.id)
+    assert.notEqual(fleet.clientSessions(worker)[0]?.process?.pid, session?.process?.pid)
+    const known = model.questions.length
+    await fleet.tell(worker, 'more')
+    await until('it is woken', () =>
+      model.questions.slice(known).some((each) => each.key === home.sentKey && isWoken(each)),
+    )
   })
 
   test('Claude Code in a terminal, by its pane', async () => {
