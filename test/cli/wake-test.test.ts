@@ -84,6 +84,18 @@ test('without a yes nothing is sent', async (t) => {
   assert.deepEqual(texts, [])
 })
 
+test('Ctrl-C at a question ends the questions', async (t) => {
+  const { env, texts } = await scene('ended', t)
+  const asked: string[] = []
+  const ask = async (question: string): Promise<null> => {
+    asked.push(question)
+    return null
+  }
+  const { code, out } = await run(['wake-test'], { env: { ...env, S2_WAKE: 'true' }, ask })
+  assert.deepEqual([code, asked.length, texts], [1, 1, []])
+  assert.match(out, /exec +not possible +- +nobody said/)
+})
+
 test('people are reached by what is set, once it is named or said, and else the row says why not', async (t) => {
   const { env } = await scene('people', t)
   const calls = join(env.S2_STATE, 'calls')

@@ -82,7 +82,8 @@ async function tryAll(options: Options, rungs: readonly Rung[], context: Command
   if (sessions.length === 0 && clientRungs.length > 0) tellNone(context)
   const all = wakeAdapters({ clock, state, env: handedOn(env), webhook: null })
   const adapters = clientRungs.flatMap((rung): WakeAdapter[] => all.filter((each) => each.rung === rung))
-  const parts = trialParts(state, options, context)
+  const isYes = personAt(context)
+  const parts = trialParts(state, options, clock, isYes)
   const over = new AbortController()
   using _stop = context.onSignal(['SIGINT', 'SIGTERM'], () => over.abort(new Exit(EXIT.failed)))
   const rows: Row[] = []
@@ -93,19 +94,20 @@ async function tryAll(options: Options, rungs: readonly Rung[], context: Command
     }
     await keepFirstRead(state, session, rows, context)
   }
-  return [...rows, ...(await tryAllPeople(options, rungs, context, over.signal))]
+  return [...rows, ...(await tryAllPeople(options, rungs, isYes, context, over.signal))]
 }
 
 async function tryAllPeople(
   options: Options,
   rungs: readonly Rung[],
+  isYes: AskYes,
   context: CommandContext,
   signal: AbortSignal,
 ): Promise<Row[]> {
   const rows: Row[] = []
   for (const adapter of peopleAdapters(context).filter(({ rung }) => rungs.includes(rung))) {
     const mayTry = async (rung: Rung): Promise<boolean> =>
-      options.yes === true ? options.only !== undefined : await isYes(`Send a text by ${rung}? [y/N] `, context)
+      options.yes === true ? options.only !== undefined : await isYes(`Send a text by ${rung}? [y/N] `)
     const trial = await tryPeople(adapter, newId(), mayTry, context, signal)
     rows.push({ client: null, version: null, session: null, ...trial })
   }
@@ -141,13 +143,13 @@ function tellNone(context: CommandContext): void {
   context.tell(`s2: no session of a client is known on this host\n  next: ${next}\n`)
 }
 
-function trialParts(state: string, { yes }: Options, context: CommandContext): TrialParts {
+function trialParts(state: string, { yes }: Options, clock: CommandContext['clock'], isYes: AskYes): TrialParts {
   return {
-    clock: context.clock,
+    clock,
     newId,
     look: async ({ client, id }) =>
       (await readClientSessions(state)).find((each) => each.client === client && each.id === id) ?? null,
-    mayTry: async (session, rung) => yes === true || (await isAllowed(session, rung, context)),
+    mayTry: async (session, rung) => yes === true || (await isAllowed(session, rung, isYes)),
   }
 }
 
@@ -155,15 +157,22 @@ function newId(): string {
   return randomBytes(6).toString('hex')
 }
 
-async function isAllowed({ client, id, folder }: ClientSession, rung: Rung, context: CommandContext): Promise<boolean> {
+async function isAllowed({ client, id, folder }: ClientSession, rung: Rung, isYes: AskYes): Promise<boolean> {
   const how = rung === 'tmux' ? 'Type a text into the pane of' : `Send a text (${rung}) to`
-  return await isYes(`${how} ${client} ${id} in ${folder}? It costs a turn. [y/N] `, context)
+  return await isYes(`${how} ${client} ${id} in ${folder}? It costs a turn. [y/N] `)
 }
 
-async function isYes(question: string, context: CommandContext): Promise<boolean> {
-  if (!context.isAttended) return false
-  const answer = await context.ask(plain(question))
-  return /^y(es)?$/i.test(answer?.trim() ?? '')
+/** Asks for a yes. */
+type AskYes = (question: string) => Promise<boolean>
+
+/** Asks the person at the terminal; after Ctrl-C, or without a person, each answer is no. */
+function personAt(context: CommandContext): AskYes {
+  let isOver = !context.isAttended
+  return async (question) => {
+    const answer = isOver ? null : await context.ask(plain(question))
+    isOver = answer === null
+    return /^y(es)?$/i.test(answer?.trim() ?? '')
+  }
 }
 
 /** Where no way to a session was asked for, something must have been sent to people. */
