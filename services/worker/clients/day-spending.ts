@@ -45,7 +45,8 @@ export class DaySpending {
     const day = this.#day()
     try {
       await ensureFolder(dirname(this.#path))
-      await appendLine(this.#path, JSON.stringify({ day, usage }), FILE_MAX)
+      // A line that a loss of power cut short ends here, and does not spoil this one.
+      await appendLine(this.#path, `\n${JSON.stringify({ day, usage })}`, FILE_MAX)
     } catch (error) {
       const before = this.#unkept.day === day ? this.#unkept.usage : NO_USAGE
       this.#unkept = { day, usage: addUsage(before, usage) }

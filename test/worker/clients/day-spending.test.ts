@@ -30,6 +30,9 @@ test('what was used today outlives a restart, and not the day', async () => {
   assert.equal(new DaySpending(state, clock, 'UTC').today.costUsd, 1)
   appendFileSync(join(state, 'agents', 'spent.log'), '\n[]\n{"day":"2026-12-01"}\n{"day":\n')
   assert.equal(first.today.costUsd, 1, 'what is no line of ours counts for nothing')
+  appendFileSync(join(state, 'agents', 'spent.log'), '{"day":"2026-12-0')
+  await first.add(dollar)
+  assert.equal(first.today.costUsd, 2, 'a line that was cut short spoils none after it')
 })
 
 test('all that agents of one host use at once counts, for each of them', async () => {
