@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
@@ -67,4 +67,34 @@ test('a task that this session took holds its turn once; one that another took d
   assert.equal((await answerHook(state, STOP, null, NOW)).isBlocked, false)
   await new HeldTasks(state).put({ ...held, epoch: 4, lost: 'moved' })
   assert.equal((await answerHook(state, STOP, null, NOW)).isBlocked, false)
+})
+
+test('mail is told of at a start, a prompt, the end of a tool and of a turn, and to no subagent or other event', async () => {
+  const state = await newState()
+  await new Inbox(state).put(letter(1))
+  const told: string[] = []
+  const names = ['PreToolUse', 'Notification', 'SessionEnd', 'SessionStart', 'UserPromptSubmit', 'PostToolUse', 'Stop']
+  for (const hook_event_name of names) {
+    // each of them by a session of its own, which was told nothing
+    const heard = event({ hook_event_name, session_id: hook_event_name, prompt: 'go' })
+    if ((await answerHook(state, heard, null, NOW)).text !== '') told.push(hook_event_name)
+    assert.equal((await answerHook(state, { ...heard, id: 'sub', subagent: 'sub-1' }, null, NOW)).text, '')
+  }
+  assert.deepEqual(told, ['SessionStart', 'UserPromptSubmit', 'PostToolUse', 'Stop'])
+})
+
+test('who has neither mail nor a task is told nothing, save who it is, and nothing is written for that', async () => {
+  const state = await newState()
+  assert.equal((await answerHook(state, STOP, null, NOW)).text, '')
+  assert.equal((await answerHook(state, event({ hook_event_name: 'UserPromptSubmit' }), null, NOW)).text, '')
+  assert.ok(!existsSync(join(state, 'agents', 'told')))
+  assert.match((await answerHook(state, START, null, NOW)).text, /works as agent/)
+})
+
+test('what is told is held back where the disk takes no note of it', async () => {
+  const state = await newState()
+  await new Inbox(state).put(letter(1))
+  mkdirSync(join(state, 'agents'), { mode: 0o700 })
+  writeFileSync(join(state, 'agents', 'told'), '')
+  await assert.rejects(answerHook(state, STOP, null, NOW))
 })

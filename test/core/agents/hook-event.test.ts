@@ -162,3 +162,57 @@ test('a report is read as it was left, and anything planted beside it is none', 
     session: null,
   })
 })
+
+test('clients that call things otherwise are read too', () => {
+  const opencode = { type: 'permission.asked', sessionID: 'ses_one', permission: 'bash', client_version: '1.18.33' }
+  const read = readHookEvent('opencode', null, JSON.stringify(opencode))
+  assert.deepEqual(
+    [read?.name, read?.id, read?.version, read?.what],
+    ['permission.asked', 'ses_one', '1.18.33', 'permission prompt: bash'],
+  )
+  assert.equal(readHookEvent('claude', 'Stop', '{"session_id": "one"}')?.name, 'Stop')
+  const both = { hook_event_name: 'Stop', type: 'other', session_id: 'one', sessionID: 'two', version: '2' }
+  const first = readHookEvent('claude', 'Start', JSON.stringify({ ...both, client_version: '1' }))
+  assert.deepEqual([first?.name, first?.id, first?.version], ['Stop', 'one', '2'])
+})
+
+test('a dialog says with what a tool is to be used, the command before a file, an address or a description', () => {
+  const asked = (input: object): string | null =>
+    event({ hook_event_name: 'PermissionRequest', tool_name: 'Tool', tool_input: input }).what
+  const all = { command: 'make', file_path: '/a', url: 'https://example.org', description: 'it builds' }
+  const { command: _, ...noCommand } = all
+  const { file_path: __, ...noFile } = noCommand
+  assert.deepEqual([all, noCommand, noFile, { description: 'it builds' }, {}].map(asked), [
+    'permission prompt: Tool: make',
+    'permission prompt: Tool: /a',
+    'permission prompt: Tool: https://example.org',
+    'permission prompt: Tool: it builds',
+    'permission prompt: Tool',
+  ])
+  assert.equal(event({ hook_event_name: 'PermissionRequest' }).what, 'it asks something')
+  const question = { hook_event_name: 'PermissionRequest', tool_name: 'AskUserQuestion', tool_input: { questions: [] } }
+  assert.equal(event(question).what, 'question: it asks something')
+})
+
+test('a failure says what the client said of it, in the words that it has', () => {
+  const failed = (fields: object): string | null => event({ hook_event_name: 'StopFailure', ...fields }).what
+  const all = { last_assistant_message: 'the last words', message: 'a message', error: 'rate_limit' }
+  const { last_assistant_message: _, ...noWords } = all
+  assert.deepEqual([all, noWords, { error: 'rate_limit' }, {}].map(failed), [
+    'the last words',
+    'a message',
+    'rate_limit',
+    null,
+  ])
+  assert.equal(event({ hook_event_name: 'StopFailure' }).failure, 'unknown')
+})
+
+test('what runs in the background is counted, whatever it is', () => {
+  assert.equal(event({ hook_event_name: 'Stop', background_tasks: [1, 2], session_crons: [3] }).background, 3)
+})
+
+test('a path is as long as the system lets one be', () => {
+  const path = (length: number): string => `/${'x'.repeat(length - 1)}`
+  assert.equal(event({ hook_event_name: 'Stop', cwd: path(4_096) }).folder, path(4_096))
+  assert.equal(event({ hook_event_name: 'Stop', cwd: path(4_097) }).folder, null)
+})

@@ -130,3 +130,52 @@ test('of several sessions the one counts that needs a person, then the one that 
   assert.equal(strongestActivity([idle, parked])?.state, 'parked')
   assert.equal(strongestActivity([]), null)
 })
+
+test('a reminder of a dialog that is over, and of a turn that ended, is rest', () => {
+  const idle = { hook_event_name: 'Notification', notification_type: 'idle_prompt', message: 'waiting for input' }
+  assert.equal(after(START, PROMPT, idle).activity.state, 'idle')
+  assert.equal(after(START, PROMPT, TOOL, ASKS, idle).activity.state, 'idle')
+})
+
+test('a subagent that begins another tool ends no dialog, and one whose dialog is answered does', () => {
+  const asks = { ...ASKS, ...SUBAGENT }
+  assert.equal(after(START, PROMPT, asks, { ...TOOL, ...SUBAGENT }).activity.state, 'waiting')
+  const answered = { hook_event_name: 'PermissionDenied', ...SUBAGENT }
+  assert.equal(after(START, PROMPT, asks, answered).activity.state, 'working')
+})
+
+test('a failure without words is told by its code, and one that is no limit has no end, whatever it says', () => {
+  const bare = after(PROMPT, { hook_event_name: 'StopFailure', error: 'billing_error' }).activity
+  assert.deepEqual([bare.state, bare.what], ['logged_out', 'billing_error'])
+  const overloaded = after(PROMPT, failure('overloaded', 'overloaded, try again in 2h 13m')).activity
+  assert.deepEqual([overloaded.state, overloaded.until], ['overloaded', null])
+  assert.equal(after(PROMPT, failure('rate_limit', 'it said so')).activity.until, null)
+})
+
+test('what hooks tell of the process of a client is kept until another tells of it', () => {
+  const process = { pid: 10, startTicks: '1', namespace: 'pid:[1]' }
+  const pane = { socket: '/tmp/tmux', id: '%1' }
+  const facts = { process, sharesProcess: false, pane, inboxSocket: '/run/one.sock', session: null, version: '9' }
+  const told = nextSession(after(START), { ...report(PROMPT, 2_000), facts }, 'UTC')
+  assert.deepEqual([told.pane, told.inboxSocket, told.sharesProcess, told.version], [pane, '/run/one.sock', false, '9'])
+  const overHttp = nextSession(told, report(STOP, 3_000), 'UTC')
+  assert.deepEqual([overHttp.pane, overHttp.inboxSocket], [pane, '/run/one.sock'])
+  const shared = nextSession(told, { ...report(STOP, 3_000), facts: { ...facts, sharesProcess: true } }, 'UTC')
+  assert.deepEqual([shared.pane, shared.sharesProcess], [null, true])
+  const unseen = { ...facts, process: null, sharesProcess: false, pane: null }
+  assert.equal(nextSession(shared, { ...report(STOP, 4_000), facts: unseen }, 'UTC').sharesProcess, true)
+})
+
+test('a session that names no folder has one all the same', () => {
+  assert.equal(nextSession(null, report({ ...START, cwd: undefined }), 'UTC').folder, '/')
+})
+
+test('of two sessions that do the same the younger one counts', () => {
+  const one = { ...after(START, { ...STOP, background_tasks: [{}] }), since: 1_000 }
+  const two = { ...after(START, { ...STOP, background_tasks: [{}, {}] }), since: 2_000 }
+  for (const both of [
+    [one, two],
+    [two, one],
+  ])
+    assert.match(strongestActivity(both)?.what ?? '', /^2 commands/)
+})
