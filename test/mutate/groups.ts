@@ -157,6 +157,6 @@ export const GROUPS: readonly Group[] = [
       'core/mcp/tool-input',
       'core/mcp/task-tools',
     ],
-    tests: ['core/mcp/mcp-server', 'core/mcp/stdio', 'core/mcp/tools'],
+    tests: ['core/mcp/mcp-server', 'core/mcp/tool-input', 'core/mcp/task-tools', 'core/mcp/stdio', 'core/mcp/tools'],
   },
 ]

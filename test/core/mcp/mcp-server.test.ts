@@ -1,7 +1,7 @@
 /** The Model Context Protocol, revision by revision, without a transport. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { McpServer, type McpServerParts, type ToolAnswer } from '#mcp/mcp-server.ts'
+import { BATCH_MAX, McpServer, type McpServerParts, type ToolAnswer } from '#mcp/mcp-server.ts'
 import type { Revision } from '#mcp/revisions.ts'
 
 const MODERN_META = {
@@ -116,4 +116,48 @@ test('more calls at once than are allowed are refused', async () => {
   over.resolve({ text: 'x', isError: false })
   const answers = await Promise.all(calls)
   assert.equal(answers.filter(({ error }) => error !== undefined).length, 6)
+})
+
+test('a call that has ended is under way no more: its id may come again, and any number may follow', async () => {
+  const server = serverWith()
+  for (let call = 0; call < 100; call += 1)
+    assert.equal((await ask(server, request('tools/call', { name: 'one' }))).result.isError, false)
+})
+
+test('only a word of cancelling cancels a call', async () => {
+  const ended = Promise.withResolvers<ToolAnswer>()
+  const server = serverWith({ call: () => ended.promise })
+  const called = ask(server, request('tools/call', { name: 'one' }, 'c'))
+  await server.answer({ jsonrpc: '2.0', method: 'notifications/progress', params: { requestId: 'c' } })
+  await server.answer({ jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId: null } })
+  ended.resolve({ text: 'x', isError: false })
+  assert.equal((await called).result.content[0].text, 'x')
+})
+
+test('an answer that nobody asked for is passed over, and a message without a method is refused', async () => {
+  for (const message of [{ result: {} }, { error: {} }, { id: 1, result: {}, error: {} }])
+    assert.equal(await ask(serverWith(), { jsonrpc: '2.0', ...message }), null)
+  for (const message of [{ id: 1 }, { id: 1, method: 5 }, { id: 1, method: 5, result: {} }])
+    assert.equal((await ask(serverWith(), { jsonrpc: '2.0', ...message })).error.code, -32600, JSON.stringify(message))
+  const { result, id } = await ask(serverWith(), { jsonrpc: '2.0', id: 0, method: 'ping' })
+  assert.deepEqual([result, id], [{}, 0], 'params may be left out, and 0 is an id')
+})
+
+test('what a client says beside a call reaches whoever carries it out', async () => {
+  const metas: unknown[] = []
+  const server = serverWith({
+    call: async (_name, _input, _signal, meta) => {
+      metas.push(meta)
+      return { text: '', isError: false }
+    },
+  })
+  await ask(server, request('tools/call', { name: 'one', _meta: { sessionId: 's' } }))
+  for (const _meta of [undefined, 5, ['x']]) await ask(server, request('tools/call', { name: 'one', _meta }))
+  assert.deepEqual(metas, [{ sessionId: 's' }, {}, {}, {}])
+})
+
+test('a batch has at most as many messages as it may', async () => {
+  const batch = (length: number): object[] => Array.from({ length }, (_, id) => request('ping', {}, id))
+  assert.equal((await ask(serverWith({}, '2025-03-26'), batch(BATCH_MAX))).length, BATCH_MAX)
+  assert.equal((await ask(serverWith({}, '2025-03-26'), batch(BATCH_MAX + 1))).error.code, -32600)
 })

@@ -2,11 +2,14 @@
 import assert from 'node:assert/strict'
 import { Readable } from 'node:stream'
 import { test } from 'node:test'
-import { McpServer } from '#mcp/mcp-server.ts'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { McpServer, type ToolAnswer } from '#mcp/mcp-server.ts'
 import { serveStdio } from '#mcp/stdio.ts'
 import { callTool, SHOWN_TOOLS } from '#mcp/tools.ts'
 import type { Member } from '#member/member.ts'
-import { systemClock } from '#runtime/clock.ts'
+import { type Clock, systemClock } from '#runtime/clock.ts'
+import { ManualClock } from '../../manual-clock.ts'
+import { until } from '../../until.ts'
 
 // biome-ignore lint/suspicious/noExplicitAny: answers are looked into
 async function said(...chunks: (string | Buffer)[]): Promise<any[]> {
@@ -39,6 +42,60 @@ test('a line that is no JSON, or longer than is read, is refused, and the next o
   const long = Buffer.alloc(700_000, 'x')
   const answers = await said(long, long, long, '\n', ping(1))
   assert.deepEqual([answers.length, answers[0].error.code, answers[1].id], [2, -32700, 1])
+})
+
+/** One call of a tool, and the end of the input. Answers what it was answered with, and whether its signal has aborted. */
+async function lastCall(act: () => Promise<unknown>, clock: Clock): Promise<{ lines: string[]; isAborted: boolean }> {
+  const lines: string[] = []
+  const signals: AbortSignal[] = []
+  const call = async (_name: string, _input: object, signal: AbortSignal): Promise<ToolAnswer> => {
+    signals.push(signal)
+    await act()
+    return { text: '{}', isError: false }
+  }
+  const [tool] = SHOWN_TOOLS
+  const server = new McpServer({ version: '1', instructions: '', tools: SHOWN_TOOLS, call })
+  const request = { jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name: tool?.name, arguments: {} } }
+  const hello = { jsonrpc: '2.0', id: 0, method: 'initialize', params: { protocolVersion: '2025-11-25' } }
+  const input = Readable.from([hello, request].map((each) => Buffer.from(`${JSON.stringify(each)}\n`)))
+  await serveStdio(server, input, (line) => lines.push(line), clock)
+  return { lines, isAborted: signals.length === 1 && signals.every(({ aborted }) => aborted) }
+}
+
+test('calls under way when the input ends are answered, and none is waited for long', async () => {
+  const { lines, isAborted } = await lastCall(async () => await sleep(50), systemClock)
+  assert.deepEqual([lines.length, isAborted], [2, false])
+  const clock = new ManualClock()
+  const serving = lastCall(() => new Promise(() => undefined), clock)
+  let hasEnded = false
+  void serving.then(() => {
+    hasEnded = true
+  })
+  await until('the call is under way', async () => {
+    await clock.advance(100)
+    return clock.now() > 3_000
+  })
+  assert.ok(!hasEnded)
+  await clock.advance(5_000)
+  assert.deepEqual([(await serving).lines.length, (await serving).isAborted], [1, true])
+})
+
+test('the longest line that is read is a mebibyte, in whatever pieces it comes', async () => {
+  const line = (bytes: number): string => {
+    const frame = ping('')
+    return ping('x'.repeat(bytes - frame.length + 1))
+  }
+  for (const pieces of [1, 3, 700_000]) {
+    for (const [bytes, isRead] of [
+      [1024 * 1024, true],
+      [1024 * 1024 + 1, false],
+    ] as const) {
+      const text = line(bytes)
+      const chunks = [text.slice(0, pieces), text.slice(pieces), ping(2)]
+      const [first, second] = await said(...chunks)
+      assert.deepEqual([first.error === undefined, second.id], [isRead, 2], `${pieces} ${bytes}`)
+    }
+  }
 })
 
 test('tools are named for models, always loaded, and refuse what does not fit with what to do', async () => {
