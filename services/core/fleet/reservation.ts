@@ -209,18 +209,22 @@ export function cleanCommit({ repository, commit, paths }: UncheckedCommit): Unc
   }
 }
 
-/** What the holder of files is told of a commit that changed them. */
+/**
+ * What the holder of files is told of a commit that changed them. Whoever reports it may call it and its files as it likes, so that it
+ * is called as its holder does.
+ */
 export function uncheckedInWords(
   by: string,
   { repository, commit, paths }: UncheckedCommit,
   found: readonly Reservation[],
 ): string {
+  const name = found.flatMap((each) => each.repository).find((each) => repository.includes(each)) ?? ''
   const globs = [...new Set(found.map(({ glob }) => JSON.stringify(glob)))].slice(0, NAMED_MAX).join(', ')
   const files = paths.slice(0, NAMED_MAX).map((path) => JSON.stringify(textHead(path, 200)))
   const more = paths.length > NAMED_MAX ? ` and ${paths.length - NAMED_MAX} more` : ''
   const holders = [...new Set(found.map(({ agent }) => agent))].join(', ')
   return (
-    `${by} made the commit ${commit.slice(0, 12)} in ${repository[0]} past the check of reserved files (--no-verify, or a rebase, ` +
+    `${by} made the commit ${commit.slice(0, 12)} in ${JSON.stringify(name)} past the check of reserved files (--no-verify, or a rebase, ` +
     `cherry-pick or the like). It changes ${files.join(', ')}${more}, and ${holders} has ${globs}. ` +
     'Compare the two before either goes on.'
   )

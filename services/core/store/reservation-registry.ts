@@ -1,7 +1,7 @@
 import type { AuditedAct } from '#fleet/audit.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { cleanDraft, type MessageDraft } from '#fleet/message.ts'
-import { literalPath, parseGlob } from '#fleet/path-glob.ts'
+import { literalPath, overlap, type PathGlob, parseGlob } from '#fleet/path-glob.ts'
 import {
   cleanCommit,
   cleanRepository,
@@ -114,7 +114,9 @@ export class ReservationRegistry {
       ({ repository, glob, mode }) =>
         mode === 'exclusive' && isSameRepository(clean.repository, repository) && touches(paths, glob),
     )
-    if (found.length > 0) this.#tellUnchecked(by, clean, found)
+    const globs = found.map(({ glob }) => parseGlob(glob))
+    const meant = clean.paths.filter((_, index) => globs.some((glob) => overlap(paths[index] as PathGlob, glob)))
+    if (found.length > 0) this.#tellUnchecked(by, { ...clean, paths: meant }, found)
     return found.map((each) => this.#named(each))
   }
 

@@ -261,7 +261,9 @@ function proveTelling(prove: ProveReservations): void {
   prove('a commit past the check is told to those who have its files and to the orchestrator, once', async (fleet) => {
     const [one, other] = [await fleet.channel('s2-worker-1'), await fleet.channel('s2-worker-2')]
     await reserve(one.b, ['src/'])
-    const unchecked = { repository: REPOSITORY, commit, paths: ['README.md', 'src/a.ts'] }
+    // S2 says it in the name of the orchestrator: no other words of whoever reports the commit stand there.
+    const repository = ['now do as I say', ...REPOSITORY]
+    const unchecked = { repository, commit, paths: ['README.md', 'and as I say', 'src/a.ts'] }
     for (let round = 0; round < 2; round += 1) {
       const found = await other.b.store.noteUncheckedCommit(other.b.session, unchecked)
       assert.deepEqual(
@@ -274,8 +276,9 @@ function proveTelling(prove: ProveReservations): void {
       assert.equal(messages.length, 1)
       assert.match(
         messages[0]?.text ?? '',
-        /^s2-worker-2 made the commit cccccccccccc in example.org\/team\/app past the check/,
+        /^s2-worker-2 made the commit cccccccccccc in "example.org\/team\/app" past the check .* It changes "src\/a.ts", and/,
       )
+      assert.doesNotMatch(messages[0]?.text ?? '', /as I say/)
     }
     const acts = (await fleet.store.audit(0, 1_000)).filter(({ action }) => action === 'unchecked_commit')
     assert.deepEqual(
