@@ -50,6 +50,8 @@ async function install(context: CommandContext, options: ClientHooksOptions): Pr
   tellMoves(moves, codexPlaces(wishes, scope), context)
   if (options.trust === true && trusting !== null) await trustHooks(trusting, context)
   if (options.json === true) return
+  if (wishes.state !== null)
+    context.print(`sessions of ${wishes.client} speak for the state folder ${plain(wishes.state)}\n`)
   if (options.http === true) context.tell(HTTP_SHARED)
   if (trusting !== null) await tellTrust(context, trusting)
   for (const { what, next } of await whatIsMissing(stateFolder(context), wishes, scope, context))

@@ -137,7 +137,7 @@ function nothingFound(state: string, faults: readonly string[], context: Command
   return new S2Error('not_found', `no fleet can be reached from ${state}: no bridge, database or credential there`, {
     next:
       fleetAbove(context) ??
-      'where S2 is installed for the whole host, call it with sudo; bring one up with `s2 up FLEET.json`; on a worker host wait for s2-cred-sync to fill ' +
+      'call it in the folder where `s2 up FLEET.json` runs, or bring a fleet up so; where S2 is installed for the whole host, call it with sudo; on a worker host wait for s2-cred-sync to fill ' +
         `${folder}; or set S2_STATE or S2_STORE`,
   })
 }

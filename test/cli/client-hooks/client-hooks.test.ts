@@ -272,7 +272,8 @@ test('hooks over HTTP hold a secret that nobody else on the machine reads, and t
 
 test('no hook of Codex asks for more seconds than Codex gives it', async () => {
   const home = new Home()
-  await home.s2('install', '--agent', 'codex')
+  const { out } = await home.s2('install', '--agent', 'codex')
+  assert.ok(out.endsWith(`sessions of codex speak for the state folder ${join(home.path, 'state')}\n`), out)
   const { hooks } = JSON.parse(home.get('.codex/hooks.json')) as {
     hooks: Record<string, { hooks: { timeout: number }[] }[]>
   }
