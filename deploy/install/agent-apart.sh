@@ -4,6 +4,8 @@
 # shellcheck shell=sh
 
 shared_group=s2-agent
+# What she may write: mail, what her client tells by hooks, and what `s2 work` notes of her tasks.
+agent_folders='inbox outbox held agents/events agents/told agents/running agents/said agents/logs agents/tasks agents/spent'
 worker_folder() { if [ "$ROLE" = both ]; then echo "$worker_state"; else echo "$STATE"; fi; }
 worker_user() { if [ "$ROLE" = both ]; then echo "$worker_owner"; else echo "$owner"; fi; }
 members() { # of the group, also those whose first group it is
@@ -27,12 +29,13 @@ check_agent_apart() {
 
 # Runs lines as the services' user in the folder: what an agent plants there leads root nowhere.
 as_worker() { # lines
-  (cd "$(real "$(worker_folder)")" && setpriv --reuid="$(worker_user)" --regid="$(id -gn "$(worker_user)")" --init-groups sh -euc "$1" sh "$shared_group")
+  (cd "$(real "$(worker_folder)")" && setpriv --reuid="$(worker_user)" --regid="$(id -gn "$(worker_user)")" --init-groups sh -euc "$1" sh "$shared_group" "$agent_folders")
 }
+# shellcheck disable=SC2086 # the names of folders are words
 is_shared() {
   is_member "$(worker_user)" && is_member "$AGENT_APART" &&
-    [ "$(cd "$(real "$(worker_folder)")" && stat -c '%U:%G %a' . inbox outbox held agents/events agents/told credentials agents 2>/dev/null | tr '\n' ' ')" = \
-      "$(printf "$(worker_user):$shared_group %s " 710 2770 2770 2770 2770 2770 2750 2750)" ]
+    [ "$(cd "$(real "$(worker_folder)")" && stat -c '%U:%G %a' . $agent_folders credentials agents 2>/dev/null | tr '\n' ' ')" = \
+      "$(printf "$(worker_user):$shared_group %s " 710 $(printf '2770 %.0s' $agent_folders) 2750 2750)" ]
 }
 
 # Settles who shares the folders, and changes nothing where it is so already.
@@ -50,9 +53,9 @@ lay_agent_apart() {
   usermod --append --groups "$shared_group" "$(worker_user)"
   # The set-group-ID bit hands the group on, and tells S2 that a folder is shared. The way in is opened last.
   # shellcheck disable=SC2016 # another shell reads it
-  as_worker 'umask 077; chmod 700 .; mkdir -p inbox outbox held credentials agents/events agents/told
+  as_worker 'umask 077; chmod 700 .; mkdir -p $2 credentials
     find inbox outbox held credentials agents -user "$(id -un)" ! -type l ! -name door.json -exec chgrp "$1" {} +
-    find inbox outbox held agents/events agents/told -user "$(id -un)" -type d -exec chmod 2770 {} +
+    find $2 -user "$(id -un)" -type d -exec chmod 2770 {} +
     find inbox outbox held credentials agents -user "$(id -un)" -type f ! -name door.json -exec chmod 640 {} +
     chmod 2750 credentials agents; [ ! -d agents/sessions ] || chmod 2750 agents/sessions; chgrp "$1" .; chmod 710 .'
   usermod --append --groups "$shared_group" "$AGENT_APART"

@@ -21,7 +21,7 @@ export const BUGS = {
   'wake notes renamed before sync': { scenario: 'wakes and spending', plant: renamedFirst },
   'spending not synced': {
     scenario: 'wakes and spending',
-    plant: (journal) => without(journal, (path) => path.includes('spent.log')),
+    plant: (journal) => without(journal, (path) => path.endsWith('turns.log')),
   },
   'settings renamed before sync': { scenario: 'client settings', plant: renamedFirst },
 } as const satisfies Readonly<Record<string, { scenario: string; plant: (journal: Journal) => Journal }>>

@@ -23,7 +23,7 @@ export class DaySpending {
 
   /** `zone`: whose days count. What cannot be read is nothing. */
   constructor(state: string, clock: Pick<Clock, 'wall'>, zone: string) {
-    this.#path = join(state, 'agents', 'spent.log')
+    this.#path = join(state, 'agents', 'spent', 'turns.log')
     this.#clock = clock
     this.#zone = zone
   }

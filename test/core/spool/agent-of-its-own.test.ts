@@ -1,7 +1,7 @@
 /** An agent with a user of its own: it shares inbox and outbox with the services, may read its credential, and nothing else. */
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { chmodSync, chownSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { chmodSync, chownSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 
@@ -9,6 +9,9 @@ const SERVICE = 20_001
 const AGENT = 20_002
 /** Of both, beside a group of their own. */
 const GROUP = 30_001
+/** What the installer lets an agent write, who is a user apart. */
+const AGENT_FOLDERS =
+  /^agent_folders='(.*)'$/m.exec(readFileSync('deploy/install/agent-apart.sh', 'utf8'))?.[1]?.split(' ') ?? []
 /** Not in the folder of this run, which no other user may enter. */
 const base = mkdtempSync('/tmp/s2-agent-')
 const state = join(base, 'state')
@@ -26,6 +29,10 @@ function as(uid: number, lines: string): string {
     import { HookReports } from '${process.cwd()}/services/core/agents/hook-reports.ts'
     import { HeldTasks } from '${process.cwd()}/services/core/spool/held-tasks.ts'
     import { isReservationListWanted, keepReservationList, keptReservationList } from '${process.cwd()}/services/core/spool/reservation-list.ts'
+    import { RunningTasks } from '${process.cwd()}/services/core/spool/running-tasks.ts'
+    import { TaskLogWriter } from '${process.cwd()}/services/core/spool/task-log.ts'
+    import { TaskSessions } from '${process.cwd()}/services/worker/clients/task-sessions.ts'
+    import { DaySpending } from '${process.cwd()}/services/worker/clients/day-spending.ts'
     import { after as sessionAfter, report } from '${process.cwd()}/test/core/agents/reports.ts'
     import { SessionLocks } from '${process.cwd()}/services/core/spool/session-lock.ts'
     import { credential, letter, READER } from '${process.cwd()}/test/core/spool/sample.ts'
@@ -46,10 +53,8 @@ function layFolders(): void {
     ['', 0o710],
     ['inbox', 0o2770],
     ['outbox', 0o2770],
-    ['held', 0o2770],
     ['agents', 0o2750],
-    ['agents/events', 0o2770],
-    ['agents/told', 0o2770],
+    ...AGENT_FOLDERS.filter((name) => name.includes('/') || name === 'held').map((name) => [name, 0o2770] as const),
     ['credentials', 0o2750],
     ['run', 0o700],
     ['git', 0o700],
@@ -163,4 +168,24 @@ test('the list that its commits are checked by is kept for it by the services, a
     'await keepReservationList(state, { at: 6, reservations: [] }); return (await keptReservationList(state))?.at ?? null',
   )
   assert.equal(seen, '5')
+})
+
+test('what `s2 work` notes of its tasks is kept where the agent may write', {
+  skip: process.getuid?.() !== 0,
+}, () => {
+  rmSync(state, { recursive: true })
+  layFolders()
+  const worked = as(
+    AGENT,
+    `const running = new RunningTasks(state)
+    await running.begin({ session: READER, task: 't-1', epoch: 1, worker: { pid: 1, startTicks: '1', namespace: '' } })
+    const log = new TaskLogWriter(state, (error) => faults.push(String(error)))
+    log.write('t-1', 'printed')
+    await log.settled()
+    await new TaskSessions(state, 'claude').note('t-1', '/', 'a1')
+    const spending = new DaySpending(state, { wall: () => 0 }, 'UTC')
+    await spending.add({ inputTokens: 1, outputTokens: 1, cachedTokens: 0, costUsd: 1, turns: 1 })
+    return [faults, (await running.list()).length, spending.today.costUsd]`,
+  )
+  assert.deepEqual(JSON.parse(worked), [[], 1, 1])
 })

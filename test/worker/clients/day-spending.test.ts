@@ -28,9 +28,9 @@ test('what was used today outlives a restart, and not the day', async () => {
   assert.deepEqual(first.today, NO_USAGE)
   await first.add(dollar)
   assert.equal(new DaySpending(state, clock, 'UTC').today.costUsd, 1)
-  appendFileSync(join(state, 'agents', 'spent.log'), '\n[]\n{"day":"2026-12-01"}\n{"day":\n')
+  appendFileSync(join(state, 'agents', 'spent', 'turns.log'), '\n[]\n{"day":"2026-12-01"}\n{"day":\n')
   assert.equal(first.today.costUsd, 1, 'what is no line of ours counts for nothing')
-  appendFileSync(join(state, 'agents', 'spent.log'), '{"day":"2026-12-0')
+  appendFileSync(join(state, 'agents', 'spent', 'turns.log'), '{"day":"2026-12-0')
   await first.add(dollar)
   assert.equal(first.today.costUsd, 2, 'a line that was cut short spoils none after it')
 })
@@ -86,7 +86,7 @@ test('a run that reaches a budget has failed for the task’s, and goes back for
 
 test('what the disk does not take counts for this agent all the same', async () => {
   const place = join(state, 'full')
-  mkdirSync(join(place, 'agents', 'spent.log'), { recursive: true })
+  mkdirSync(join(place, 'agents', 'spent', 'turns.log'), { recursive: true })
   const spending = new DaySpending(place, clock, 'UTC')
   await assert.rejects(spending.add(dollar))
   await assert.rejects(spending.add(dollar))
