@@ -27,12 +27,12 @@ export const wakes: Bench = async ({ isQuick, say }) => {
   }
   const rounds = isQuick ? 2 : WAKES_OF_AGENT - 1
   say(`${rounds * AGENTS} wakes by each of ${Object.keys(lanes).length}, in turn`)
-  const waits = { local: [] as number[], worker: [] as number[], bare: [] as number[] }
+  const waits = { local: [] as Wait[], worker: [] as Wait[], bare: [] as Wait[] }
   for (let round = 0; round <= rounds; round += 1) {
     for (let agent = 0; agent < AGENTS; agent += 1) {
       for (const name of ['local', 'worker', 'bare'] as const) {
-        const ms = await timed(called, () => lanes[name].wake(agent))
-        if (round > 0) waits[name].push(ms) // the first one warms each of them up
+        const wait = await timed(called, () => lanes[name].wake(agent))
+        if (round > 0) waits[name].push(wait) // the first one warms each of them up
       }
     }
   }
@@ -78,14 +78,21 @@ interface Called extends AsyncDisposable {
   next(): Promise<number>
 }
 
-async function timed(called: Called, wake: () => ReturnType<Lane['wake']>): Promise<number> {
+/** How long a wake took from the first byte of the send, and from its answer: zero where it came sooner than that. */
+interface Wait {
+  readonly ms: number
+  readonly afterAnswerMs: number
+}
+
+async function timed(called: Called, wake: () => ReturnType<Lane['wake']>): Promise<Wait> {
   await sleep(PAUSE_MS + Math.random() * PAUSE_MAX_MS)
   const arrival = called.next()
   const began = performance.now()
   const read = await wake()
+  const answered = performance.now()
   const at = await Promise.race([arrival, tooLate()])
   await read()
-  return at - began
+  return { ms: at - began, afterAnswerMs: Math.max(0, at - answered) }
 }
 
 async function tooLate(): Promise<never> {
@@ -93,8 +100,13 @@ async function tooLate(): Promise<never> {
   throw new Error('nobody was woken for a message')
 }
 
-function percentiles(ms: readonly number[]): Figures {
-  return { p50Ms: quantile(ms, 0.5), p99Ms: quantile(ms, 0.99), wakes: ms.length }
+function percentiles(waits: readonly Wait[]): Figures {
+  const whole = waits.map(({ ms }) => ms)
+  const afterAnswerP50Ms = quantile(
+    waits.map(({ afterAnswerMs }) => afterAnswerMs),
+    0.5,
+  )
+  return { p50Ms: quantile(whole, 0.5), p99Ms: quantile(whole, 0.99), afterAnswerP50Ms, wakes: waits.length }
 }
 
 async function openCalled(): Promise<Called> {
