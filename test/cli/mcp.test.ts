@@ -151,6 +151,27 @@ test('when the client is dead its lease is renewed no more', async () => {
   assert.equal((await ground.store.task('t-3')).state, 'failed')
 })
 
+test('what the server of one client took is ended by none of another, though no hooks tell of either', async (t) => {
+  await add('t-other')
+  await client.call('take_task', { task_id: 't-other' })
+  const files = new HeldTasks(state)
+  const held = await files.find(seat.session, 't-other')
+  const other = spawn('sleep', ['60'])
+  t.after(() => other.kill())
+  const [pid, startTicks] = [other.pid ?? 0, processStart(other.pid ?? 0)]
+  assert.ok(held?.process && startTicks !== null)
+  await files.put({ ...held, incarnation: `mcp:${pid}`, process: { ...held.process, pid, startTicks } })
+  for (const [tool, more] of [
+    ['report_progress', {}],
+    ['complete_task', {}],
+    ['fail_task', { reason: 'x' }],
+  ] as const) {
+    const { said } = await client.call(tool, { task_id: 't-other', ...more })
+    assert.match(said.error?.message ?? '', /another client works on task t-other/, tool)
+  }
+  assert.equal((await s2('task', 'done', 't-other')).code, 0, 'a command of its shell may')
+})
+
 test('the same by command: take, progress, done, fail', async () => {
   await add('t-4')
   const taken = await s2('task', 'take')

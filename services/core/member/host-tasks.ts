@@ -219,9 +219,14 @@ function isOf(held: HeldTask, { incarnation, process, sharesProcess }: CallingCl
   return process !== null && held.process?.pid === process.pid && held.process.startTicks === process.startTicks
 }
 
-/** Only of two that are known can that be said: an agent may take a task by a tool, and end it by a command of its shell. */
+/**
+ * Only of two that are known alike can that be said, by hooks or as those that started their servers: an agent may take a task by a tool, and
+ * end it by a command of its shell.
+ */
 function isOfAnother(held: HeldTask, caller: CallingClient): boolean {
-  return held.by !== null && caller.by !== null && !isOf(held, caller)
+  const areHooked = held.by !== null && caller.by !== null
+  const areServed = held.by === null && caller.by === null && held.process !== null && caller.process !== null
+  return (areHooked || areServed) && !isOf(held, caller)
 }
 
 function workedFor(session: SessionId): S2Error {
