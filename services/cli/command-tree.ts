@@ -104,6 +104,11 @@ const COMMANDS: readonly Entry[] = [
     load: () => import('./commands/guard.ts'),
   },
   {
+    name: 'answer',
+    about: 'answer the permission prompt of an agent from afar',
+    load: () => import('./commands/answer.ts'),
+  },
+  {
     name: 'freeze',
     about: 'pause all processes of an agent of a local fleet',
     load: () => import('./commands/freeze.ts'),

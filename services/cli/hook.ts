@@ -4,7 +4,7 @@ import { clientProcessAbove, servesTerminals } from '#agents/client-process.ts'
 import { CLIENTS, type Client } from '#agents/client-session.ts'
 import { clientVersion } from '#agents/client-version.ts'
 import { HOOK_INPUT_MAX, type HookEvent, readHookEvent } from '#agents/hook-event.ts'
-import type { ClientFacts } from '#agents/hook-report.ts'
+import type { ClientFacts, HookReport } from '#agents/hook-report.ts'
 import { HookReports } from '#agents/hook-reports.ts'
 import { sessionIn } from '#agents/session-in.ts'
 import type { CommandContext } from '#console/context.ts'
@@ -64,7 +64,21 @@ async function hear({ name, client, state }: Asked, context: CommandContext): Pr
   if (text !== '') context.print(`${text}\n`)
   const reports = new HookReports(state)
   const report = { event: await withoutSecrets(event), facts, at, isBlocked }
-  await orAfter(reports, () => reports.put(report, process.pid))
+  const put = async (told: HookReport): Promise<void> => {
+    await orAfter(reports, () => reports.put(told, process.pid))
+  }
+  if (!isAnsweredFromAfar(event, context.env)) return await put(report)
+  const { askAfar } = await import('./guard/ask-afar.ts')
+  await askAfar({ state, report, input, put }, context)
+}
+
+/**
+ * Whether a hook waits for an answer from afar. Only Claude Code at a terminal shows its dialog meanwhile: elsewhere the turn would wait
+ * for a person who may not be there.
+ */
+function isAnsweredFromAfar({ client, name }: HookEvent, env: CommandContext['env']): boolean {
+  const isShown = client === 'claude' && name === 'PermissionRequest' && env.CLAUDE_CODE_ENTRYPOINT === 'cli'
+  return isShown && env.S2_GUARD === 'on'
 }
 
 /**

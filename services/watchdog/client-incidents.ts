@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { ClientActivity } from '#fleet/client-activity.ts'
 import type { NewIncident } from '#fleet/incident.ts'
+import { answerablePromptIn, namedPromptIn } from '#fleet/prompt-name.ts'
 import type { Task } from '#fleet/task.ts'
 import type { Observed } from './fleet-observation.ts'
 import { namesOf, placeOf } from './incident-texts.ts'
@@ -18,11 +19,16 @@ export function waitingIncidents({ fleet, clients }: Pick<Observed, 'fleet' | 'c
 
 function waitingIncident(agent: string, host: string | null, activity: ClientActivity): NewIncident {
   const asks = activity.what ?? 'its client shows a dialog'
-  const summary = `${agent}${placeOf(agent, host)} waits for a person: ${asks}; answer it there: until then it does nothing, gets no new task and keeps those that it has`
+  const name = answerablePromptIn(activity.what)
+  const how = name === null ? 'answer it there' : `answer it there, or by s2 answer ${agent} ${name} allow|deny`
+  const summary = `${agent}${placeOf(agent, host)} waits for a person: ${asks}; ${how}: until then it does nothing, gets no new task and keeps those that it has`
   return { cause: waitingCause(agent, activity), kind: 'waiting', agent, summary }
 }
 
+/** A prompt with a name stays the same one when only its terminal can answer it any more. */
 export function waitingCause(agent: string, { what }: Pick<ClientActivity, 'what'>): string {
+  const named = namedPromptIn(what)
+  if (named !== null) return `waiting:${agent}@${named.name}`
   const asked = createHash('sha256')
     .update(what ?? '')
     .digest()

@@ -16,6 +16,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import type { CommandContext } from '#console/context.ts'
+import { EXIT } from '#console/failure.ts'
 import type { AllowedCommand } from '#fleet/guard-rules.ts'
 import { type Clock, systemClock } from '#runtime/clock.ts'
 import { publishCredential } from '#spool/credentials.ts'
@@ -137,6 +138,18 @@ test('a token is good for five minutes at most, never after a clock was put back
   await assert.rejects(demandGrant(host.state, token, host.wall), { code: 'forbidden' })
   await openGrant(host.state, { mode: 'safe', folder: host.folder, tokenMs: 9e9 }, host.wall)
   assert.equal((await liveGrant(host.state, host.wall))?.tokenMs, 300_000)
+})
+
+test('what is allowed for answers from afar runs no command, and is its own words to type', async () => {
+  using host = new Host()
+  const refused = await host.s2(['enable', '--mode', 'answer'], { ask: async () => 'run commands in answer mode' })
+  assert.equal(refused.code, 1)
+  const { out, err } = await host.s2(['enable', '--mode', 'answer'], { ask: async () => 'answer permission prompts' })
+  assert.match(err, /may then answer permission prompts of this host from afar, for 5 min\./)
+  const { token } = await redeemCode(host.state, out, host.wall)
+  await assert.rejects(demandGrant(host.state, token, host.wall), { code: 'forbidden' })
+  assert.match((await host.s2(['status'])).out, /^on: answers from afar, the token is good for 300s$/m)
+  assert.equal((await host.s2(['run', '--dry-run', '--mode', 'answer', '--', 'ls'])).code, EXIT.usage)
 })
 
 test('a code is no token, and a grant that others may have written allows nothing', async () => {

@@ -1,13 +1,25 @@
 import assert from 'node:assert/strict'
 import { spawn, spawnSync } from 'node:child_process'
-import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { after, test } from 'node:test'
 import type { HookReport } from '#agents/hook-report.ts'
 import { Inbox } from '#spool/inbox.ts'
+import { openGrant } from '../../services/cli/guard/grant.ts'
+import { ANSWER_ACTION, answerMessage } from '../../services/cli/guard/permission-answer.ts'
 import { recorded } from '../core/agents/reports.ts'
 import { letter } from '../core/spool/sample.ts'
+import { until } from '../until.ts'
 
 const base = mkdtempSync(join(tmpdir(), 's2-hook-'))
 after(() => rmSync(base, { recursive: true, force: true }))
@@ -166,4 +178,45 @@ test('what comes late on a busy machine is heard, and the end of an object is en
   )
   assert.deepEqual([late.code, late.err], [0, ''])
   assert.equal(reportsIn(state).length, 1)
+})
+
+/** As Claude Code gives it to the hook of a prompt. */
+const ASKED = JSON.stringify({
+  ...{ session_id: 'session-1', cwd: '/work', hook_event_name: 'PermissionRequest', permission_mode: 'default' },
+  ...{ tool_name: 'Bash', tool_input: { command: 'touch one', description: 'makes one' } },
+})
+
+test('a permission prompt is told without a name, and nothing waits, unless the guard is on and a terminal shows the dialog', async () => {
+  for (const [client, env] of [
+    ['claude', { CLAUDE_CODE_ENTRYPOINT: 'cli' }],
+    ['claude', { CLAUDE_CODE_ENTRYPOINT: 'cli', S2_GUARD: 'off' }],
+    ['claude', { CLAUDE_CODE_ENTRYPOINT: 'sdk-cli', S2_GUARD: 'on' }],
+    ['codex', { S2_GUARD: 'on' }],
+  ] as const) {
+    const state = newState()
+    const done = await hook(['PermissionRequest', '--agent', client, '--state', state], ASKED, env)
+    assert.deepEqual(done, { code: 0, out: '', err: '' })
+    assert.deepEqual(
+      reportsIn(state).map(({ event }) => event.what),
+      ['permission prompt: Bash: touch one'],
+    )
+  }
+})
+
+test('with the guard on a permission prompt is told with a name, and what is answered to it is given to the client', async () => {
+  const state = newState()
+  const inbox = new Inbox(state)
+  await inbox.recover()
+  const env = { CLAUDE_CODE_ENTRYPOINT: 'cli', S2_GUARD: 'on' }
+  const done = hook(['PermissionRequest', '--agent', 'claude', '--state', state], ASKED, env)
+  const named = /^permission prompt ([0-9a-f]{12}): Bash: touch one$/
+  const nameIn = (): string | undefined => named.exec(reportsIn(state)[0]?.event.what ?? '')?.[1]
+  await until('it is told', () => existsSync(join(state, 'agents/events/new')) && nameIn() !== undefined, 20_000)
+  const code = await openGrant(state, { mode: 'answer', folder: state, tokenMs: 60_000 }, Date.now())
+  const text = answerMessage({ prompt: nameIn() ?? '', decision: 'deny', reason: 'not now' }, code)
+  await inbox.put({ ...letter(1, text), action: ANSWER_ACTION })
+  const { out, err } = await done
+  assert.equal(err, '')
+  const decision = { behavior: 'deny', message: 'not now' }
+  assert.deepEqual(JSON.parse(out), { hookSpecificOutput: { hookEventName: 'PermissionRequest', decision } })
 })

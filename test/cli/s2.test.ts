@@ -45,6 +45,7 @@ const COMMANDS = [
   ['guard', 'run'],
   ['guard', 'status'],
   ['guard', 'disable'],
+  ['answer'],
   ['freeze'],
   ['thaw'],
   ['kill'],

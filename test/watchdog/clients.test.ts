@@ -1,6 +1,7 @@
 /** What the clients of agents do: who is told, what stands still meanwhile, what is moved, and what is not. */
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
+import { promptLine, promptLineAtTerminal } from '#fleet/prompt-name.ts'
 import type { Task } from '#fleet/task.ts'
 import type { WatchConfig } from '../../services/watchdog/config.ts'
 import { Stage } from './stage.ts'
@@ -81,6 +82,26 @@ suite('a dialog', () => {
     const [over] = await told(stage, 'waiting')
     assert.match(over?.outcome ?? '', /^w1 goes on after /)
     assert.equal((await shown(stage, 'w1')).verdict, 'alive')
+  })
+
+  test('one that can be answered from afar says by what, and is told once though later only its terminal answers it', async () => {
+    const { stage } = await fleet()
+    await using _ = stage
+    const line = promptLine('0123456789ab', 'Bash: npm publish')
+    await stage.show('w1', 'waiting', line)
+    await stage.run(4 * SECOND)
+    const [incident] = await told(stage, 'waiting')
+    assert.match(incident?.summary ?? '', /answer it there, or by s2 answer w1 0123456789ab allow\|deny: until then/)
+    await stage.show('w1', 'waiting', promptLineAtTerminal(line))
+    await stage.run(4 * SECOND)
+    await stage.show('w1', 'waiting', promptLine('ba9876543210', 'Bash: npm publish'))
+    await stage.run(4 * SECOND)
+    const [next, first, ...others] = (await told(stage, 'waiting')).toSorted((x, y) => y.id - x.id)
+    assert.deepEqual(
+      [next?.closedAt, first?.id, others.length],
+      [null, incident?.id, 0],
+      'the same asked again is another one',
+    )
   })
 
   test('one that is answered at once is told to nobody, and another one is another incident', async () => {

@@ -47,6 +47,11 @@ const TIMEOUT_S = 5
 const SHORT_OF_CODEX: readonly string[] = ['Interrupt', 'SessionEnd']
 const SHORT_TIMEOUT_S = 3
 
+/** Longer than an answer from afar is waited for, where `S2_GUARD` is on; else this hook answers like the others. Its dialog is shown meanwhile. */
+const ANSWER_TIMEOUT_S = 600
+/** What stays a command of Claude Code with a door: the child of the client that tells which process that is, and the one that may wait. */
+const ALWAYS_COMMANDS = ['SessionStart', 'PermissionRequest']
+
 export type HookedClient = keyof typeof EVENTS
 
 interface HookGroup {
@@ -141,8 +146,7 @@ function waitersFor(client: HookedClient, event: string, { state }: HookWishes):
 }
 
 function hookFor(client: HookedClient, event: string, { state, door }: HookWishes): Readonly<Record<string, unknown>> {
-  // Only what runs as a child of the client can tell which process that is.
-  if (client === 'claude' && door !== null && event !== 'SessionStart') {
+  if (client === 'claude' && door !== null && !ALWAYS_COMMANDS.includes(event)) {
     const headers = { Authorization: `Bearer ${door.secret}` }
     return { type: 'http', url: doorUrl(door, client), headers, timeout: TIMEOUT_S }
   }
@@ -152,6 +156,7 @@ function hookFor(client: HookedClient, event: string, { state, door }: HookWishe
 /** In the client's own unit. */
 function timeoutOf(client: HookedClient, event: string): number {
   if (client === 'gemini') return TIMEOUT_S * 1_000
+  if (client === 'claude' && event === 'PermissionRequest') return ANSWER_TIMEOUT_S
   return client === 'codex' && SHORT_OF_CODEX.includes(event) ? SHORT_TIMEOUT_S : TIMEOUT_S
 }
 

@@ -6,15 +6,18 @@ import { EXIT, Exit, UsageError } from '#console/failure.ts'
 import { commandEnv } from '#console/state-folder.ts'
 import { plain } from '#console/terminal-text.ts'
 import { S2Error } from '#fleet/errors.ts'
-import { GUARD_MODES, type GuardMode } from '#fleet/guard-rules.ts'
+import { GUARD_MODES } from '#fleet/guard-rules.ts'
 import { parseSession, type SessionId, sessionId } from '#fleet/session-id.ts'
 import { readSettings } from '#runtime/read-settings.ts'
 import { readCredentials } from '#spool/credentials.ts'
 import {
   CODE_MS,
+  type CommandGrant,
   demandGrant,
   endGrant,
+  GRANT_MODES,
   type Grant,
+  type GrantMode,
   guardFolder,
   liveGrant,
   openGrant,
@@ -33,7 +36,8 @@ Examples:
   s2 guard run --dry-run --mode safe -- cat x        explains what would be run, and runs nothing
 
 Off unless S2_GUARD=on. A code is good for 2 minutes and once, a token for 5 minutes at most. Modes: safe (reads the work
-folder, S2_GUARD_FOLDER), restricted (also git, npm and pip, with validated arguments), open (any program, no shell).
+folder, S2_GUARD_FOLDER), restricted (also git, npm and pip, with validated arguments), open (any program, no shell); answer
+runs nothing, and lets whoever has the code answer a permission prompt from afar (\`s2 answer\`).
 What a folder can configure to run programs, and all of open mode, runs in a sandbox (bubblewrap or systemd-run) or not at all.`
 
 interface Options {
@@ -55,7 +59,7 @@ export function define(command: Command, context: CommandContext): void {
   command
     .command('enable')
     .description('let the agent of this host run commands for some minutes; asks a person')
-    .option('--mode <mode>', `what it may run: ${GUARD_MODES.join(', ')}`, 'safe')
+    .option('--mode <mode>', `what is allowed: ${GRANT_MODES.join(', ')}`, 'safe')
     .option('--minutes <n>', 'how long, 5 at most', minutes, 5)
     .option('--json', 'print JSON')
     .addHelpText('after', EXAMPLES)
@@ -94,7 +98,7 @@ export function define(command: Command, context: CommandContext): void {
 }
 
 async function enable(context: CommandContext, options: Options): Promise<void> {
-  const mode = readMode(options.mode ?? 'safe')
+  const mode = readMode(options.mode ?? 'safe', GRANT_MODES)
   const host = demandOn(readHost(context))
   if (!context.isAttended)
     throw new S2Error('forbidden', 'guarded commands are allowed by a person at a terminal, and there is none', {
@@ -104,10 +108,8 @@ async function enable(context: CommandContext, options: Options): Promise<void> 
     throw new S2Error('forbidden', 'open mode runs programs in a sandbox, and this host has none that works', {
       next: 'install bubblewrap, or use --mode restricted',
     })
-  const phrase = `run commands in ${mode} mode`
-  context.tell(
-    `The agent of this host may then run commands in ${host.folder}, in ${mode} mode, for ${options.minutes} min.\n`,
-  )
+  const { phrase, means, forWhom } = wordsOf(mode, host.folder)
+  context.tell(`${means}, for ${options.minutes} min.\n`)
   const typed = await context.ask(`To allow it, type: ${phrase}\n> `)
   const details = { mode, folder: host.folder }
   if (typed?.trim() !== phrase) {
@@ -121,9 +123,21 @@ async function enable(context: CommandContext, options: Options): Promise<void> 
   const code = await openGrant(host.state, wanted, context.clock.wall())
   if (options.json === true) context.print(`${JSON.stringify({ code, mode, folder: host.folder })}\n`)
   else context.print(`${code}\n`)
-  context.tell(
-    `This code is good once, for ${CODE_MS / 60_000} minutes: give it to the agent, for \`s2 guard redeem\`.\n`,
-  )
+  context.tell(`This code is good once, for ${CODE_MS / 60_000} minutes: ${forWhom}.\n`)
+}
+
+function wordsOf(mode: GrantMode, folder: string): Readonly<Record<'phrase' | 'means' | 'forWhom', string>> {
+  if (mode === 'answer')
+    return {
+      phrase: 'answer permission prompts',
+      means: 'Whoever has the code may then answer permission prompts of this host from afar',
+      forWhom: 'give it to whoever answers, for `s2 answer`',
+    }
+  return {
+    phrase: `run commands in ${mode} mode`,
+    means: `The agent of this host may then run commands in ${folder}, in ${mode} mode`,
+    forWhom: 'give it to the agent, for `s2 guard redeem`',
+  }
 }
 
 async function redeem(context: CommandContext, { json }: Options): Promise<void> {
@@ -159,7 +173,7 @@ async function run(context: CommandContext, words: readonly string[], options: O
 }
 
 /** The grant of the token in the environment; a refusal is written down. */
-async function granted(context: CommandContext, state: string, words: readonly string[]): Promise<Grant> {
+async function granted(context: CommandContext, state: string, words: readonly string[]): Promise<CommandGrant> {
   const now = context.clock.wall()
   try {
     return await demandGrant(state, context.env.GUARD_TOKEN, now)
@@ -203,7 +217,8 @@ function isRoot(): boolean {
 async function explain(context: CommandContext, words: readonly string[], { mode, json }: Options): Promise<void> {
   const host = readHost(context)
   const grant = await liveGrant(host.state, context.clock.wall())
-  const chosen = readMode(mode ?? grant?.mode ?? 'safe')
+  const granted = grant?.mode === 'answer' ? undefined : grant?.mode
+  const chosen = readMode(mode ?? granted ?? 'safe', GUARD_MODES)
   const folder = grant?.folder ?? host.folder
   const plan: GuardedPlan = isRoot()
     ? { mode: chosen, folder, judged: NOT_AS_ROOT, sandbox: null, argv: null }
@@ -238,7 +253,7 @@ async function status(context: CommandContext, { json }: Options): Promise<void>
   else if (grant === null) context.print('on, and nothing is allowed now: a person allows it by s2 guard enable\n')
   else
     context.print(
-      `on: ${grant.mode} mode in ${plain(grant.folder)}, ${grant.stage === 'code' ? 'the code waits' : 'the token is good'} for ${Math.ceil((grant.until - now) / 1000)}s\n`,
+      `on: ${grant.mode === 'answer' ? 'answers from afar' : `${grant.mode} mode in ${plain(grant.folder)}`}, ${grant.stage === 'code' ? 'the code waits' : 'the token is good'} for ${Math.ceil((grant.until - now) / 1000)}s\n`,
     )
 }
 
@@ -270,10 +285,10 @@ function demandOn(host: Host): Host {
   return { ...host, folder: realpathSync(host.folder) }
 }
 
-function readMode(word: string): GuardMode {
-  const mode = GUARD_MODES.find((each) => each === word)
+function readMode<T extends GrantMode>(word: string, modes: readonly T[]): T {
+  const mode = modes.find((each) => each === word)
   if (mode === undefined)
-    throw new UsageError(`there is no mode ${JSON.stringify(word)}`, `use one of ${GUARD_MODES.join(', ')}`)
+    throw new UsageError(`there is no mode ${JSON.stringify(word)}`, `use one of ${modes.join(', ')}`)
   return mode
 }
 

@@ -7,9 +7,9 @@ import { Outbox } from '#spool/outbox.ts'
 import { diskError } from '#spool/plain-file.ts'
 import { guardFolder } from './grant.ts'
 
-/** One stage of a guarded command, as it is kept. It never holds a code or a token. */
+/** One stage of a guarded command, or an answer from afar to a permission prompt, as it is kept. It never holds a code or a token. */
 export interface GuardAct {
-  readonly action: 'enabled' | 'declined' | 'redeemed' | 'refused' | 'started' | 'ended' | 'disabled'
+  readonly action: 'enabled' | 'declined' | 'redeemed' | 'refused' | 'started' | 'ended' | 'answered' | 'disabled'
   readonly details: Readonly<Record<string, unknown>>
 }
 

@@ -3,7 +3,8 @@ import { path, word } from './setting-parsers.ts'
 /** The settings of guarded commands. */
 export const GUARD_SETTINGS = {
   S2_GUARD: {
-    about: 'Whether a person at a terminal of this host may let its agent run guarded commands (`s2 guard`).',
+    about:
+      'Whether a person at a terminal of this host may let its agent run guarded commands (`s2 guard`), and others answer its permission prompts (`s2 answer`).',
     programs: ['s2'],
     fallback: 'off',
     example: 'on',

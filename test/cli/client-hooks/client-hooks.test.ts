@@ -259,6 +259,10 @@ test('hooks over HTTP hold a secret that nobody else on the machine reads, and t
     },
   ])
   assert.equal(hooks.SessionStart[0].hooks[0].type, 'command')
+  assert.deepEqual(
+    [hooks.PermissionRequest[0].hooks[0].type, hooks.PermissionRequest[0].hooks[0].timeout],
+    ['command', 600],
+  )
   for (const name of ['.claude/settings.json', 'state/agents/door.json'])
     assert.equal(statSync(join(home.path, name)).mode & 0o777, 0o600)
   assert.match((await home.s2('status', '--agent', 'claude')).out, /claude +hooks +installed/)
