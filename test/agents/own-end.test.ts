@@ -1,6 +1,6 @@
 /** Clients that `s2 work --agent` drives say themselves how their task goes and ends, by tools that nobody set up for them. */
 import assert from 'node:assert/strict'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
@@ -36,7 +36,9 @@ describe('a client that is driven ends its own task', () => {
       { agent: 'claude', allowedTools: ['Bash'], exec: null },
       { agent: 'codex', permissionMode: 'danger-full-access', exec: null },
     ] as const
-    fleet = stack.use(await ClientFleet.raise(workers, {}, { PATH: `${bin}:${process.env.PATH}` }))
+    // The checkout's own command is left out: what `s2 work` brings along is tried.
+    const others = (process.env.PATH ?? '').split(':').filter((folder) => !existsSync(join(folder, 's2')))
+    fleet = stack.use(await ClientFleet.raise(workers, {}, { PATH: [bin, ...others].join(':') }))
   })
 
   /** What is left to do of each task, by the words of its prompt. */
