@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { ClientSession } from '#agents/client-session.ts'
 import { PassingRefusal, type WakeAdapter } from '#agents/wake/adapter.ts'
-import { climb } from '#agents/wake/climb.ts'
+import { climb, type WakeLook } from '#agents/wake/climb.ts'
 import type { Rung } from '#fleet/wake-ladder.ts'
 import { wakesIn, wakeText } from '#fleet/wake-text.ts'
 import { ManualClock } from '../../manual-clock.ts'
@@ -15,6 +15,7 @@ function scene(
   rungs: Partial<Record<Rung, Behaviour>>,
   worked: Rung | null = null,
   onSend: () => Promise<void> = async () => undefined,
+  first: Partial<WakeLook> = {},
 ) {
   const clock = new ManualClock()
   const abort = new AbortController()
@@ -23,6 +24,7 @@ function scene(
     isTaken: false,
     goesOn: false,
     place: { [Symbol.dispose]: () => undefined } as Disposable | null,
+    ...first,
   }
   const waits: string[] = []
   const texts: { rung: Rung; text: string; after: number }[] = []
@@ -269,4 +271,38 @@ test('a text of a wake holds names and figures, whatever names are made of', () 
       'Task abc is open. The MCP tool check_messages or the command "s2 check" reads messages; ' +
       'take_task or "s2 task take" begins a task.',
   )
+})
+
+test('a client at work is sent nothing until its turn has been silent for long', async () => {
+  const heardAt = new ManualClock().wall()
+  const session = sampleSession({ activity: { state: 'working', what: null, until: null }, heardAt })
+  const { clock, texts, waits } = scene({ inbox_socket: 'sends' }, null, undefined, { session })
+  await clock.advance(599_000)
+  assert.deepEqual([texts.length, [...new Set(waits)]], [0, ['turn']])
+  await clock.advance(2_000)
+  assert.equal(texts.length, 1)
+})
+
+test('a proof says by which way and how long after it was sent', async () => {
+  const { clock, end, reads } = scene({ inbox_socket: { not: 'no socket' }, tmux: 'sends' })
+  await clock.advance(2_000)
+  reads('000000000002')
+  await clock.advance(250)
+  const { rung, readMs } = await end
+  assert.equal(rung, 'tmux')
+  assert.ok(readMs !== null && readMs >= 2_000 && readMs <= 2_500, String(readMs))
+})
+
+test('mail that was taken before anything was sent was taken without a wake', async () => {
+  const { end, texts } = scene({ inbox_socket: 'sends' }, null, undefined, { isTaken: true })
+  const { rung, isRead, readMs } = await end
+  assert.deepEqual([rung, isRead, readMs, texts.length], [null, true, null, 0])
+})
+
+test('a wake that the program ends while it is sent is no try that failed', async () => {
+  const { clock, end, abort } = scene({ inbox_socket: 'hangs', tmux: 'reads' })
+  await clock.advance(1_000)
+  abort.abort(new Error('the program ends'))
+  await clock.advance(6_000)
+  await assert.rejects(end, /the program ends/)
 })

@@ -166,6 +166,18 @@ test('what hooks tell of the process of a client is kept until another tells of 
   assert.equal(nextSession(shared, { ...report(STOP, 4_000), facts: unseen }, 'UTC').sharesProcess, true)
 })
 
+test('what an event does not name stays as it was told before', () => {
+  const told = { ...START, transcript_path: '/one.jsonl', permission_mode: 'plan', version: '2.1.332', cwd: '/work' }
+  const session = 'conv_00000000000000aa/b' as const
+  const first = { ...after(told), session }
+  const { cwd: _, ...bare } = { ...PROMPT, cwd: undefined }
+  const next = nextSession(first, report(bare, 9_000), 'UTC')
+  assert.deepEqual(
+    [next.session, next.transcript, next.permissionMode, next.version, next.folder],
+    [session, '/one.jsonl', 'plan', '2.1.332', first.folder],
+  )
+})
+
 test('a session that names no folder has one all the same', () => {
   assert.equal(nextSession(null, report({ ...START, cwd: undefined }), 'UTC').folder, '/')
 })

@@ -70,6 +70,18 @@ test('the time at which a client may be tried again is read as the client means 
   }
 })
 
+test('a day of the week is the next one of its name, whichever today is', () => {
+  const wednesday = Date.parse('2026-12-02T12:00:00Z')
+  for (const [text, instant] of [
+    ['resets Mon 9am', '2026-12-07T09:00:00Z'],
+    ['resets Fri 9am', '2026-12-04T09:00:00Z'],
+    ['resets Wed 6pm', '2026-12-02T18:00:00Z'],
+    ['resets Wed 9am', '2026-12-09T09:00:00Z'],
+    ['resets Tue', '2026-12-08T00:00:00Z'],
+  ] as const)
+    assert.equal(retryTimeIn(text, wednesday, 'UTC'), Date.parse(instant), text)
+})
+
 test('a retry-after is seconds, a date of HTTP, or one of ISO 8601', () => {
   assert.equal(retryAfter('300', NOW), NOW + 300_000)
   assert.equal(retryAfter('0', NOW), NOW)

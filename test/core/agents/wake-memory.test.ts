@@ -116,3 +116,28 @@ test('trials of a person lie in a file of their own, under the session of the cl
   assert.equal(trialName({ session: SESSION }), SESSION)
   assert.equal(trialName({ session: null }), 'any')
 })
+
+test('a note that the disk does not take keeps no later one from it, and is kept with that', async () => {
+  const place = join(folder, 'away')
+  writeFileSync(place, '')
+  const memory = await WakeMemory.open(join(place, 'wakes'))
+  await assert.rejects(memory.noteSent('w-1', 1_000))
+  assert.deepEqual(memory.sent('w-1'), [1_000])
+  rmSync(place)
+  await memory.noteSent('w-1', 2_000)
+  assert.deepEqual((await WakeMemory.open(join(place, 'wakes'))).sent('w-1'), [1_000, 2_000])
+})
+
+test('a file that names some of it alone counts for that', async () => {
+  const path = join(folder, 'some')
+  for (const [text, counts] of [
+    ['{"worked": {"w-1": {"rung": "tmux"}}}', [true, 0, 0]],
+    ['{"sent": {"w-1": [1]}}', [false, 1, 0]],
+    ['{"unwoken": {"w-1": {"sessions": []}}}', [false, 0, 1]],
+  ] as const) {
+    writeFileSync(path, text, { mode: 0o600 })
+    const memory = await WakeMemory.open(path)
+    const found = [memory.worked('w-1', null) !== null, memory.sent('w-1').length, memory.unwoken().size]
+    assert.deepEqual(found, counts)
+  }
+})

@@ -124,3 +124,11 @@ test('the rung that worked comes first where it is allowed', () => {
 test('the setting of the ways to wake knows every rung', () => {
   assert.deepEqual(SETTINGS.S2_WAKE_BY.parse(RUNGS.join(',')), RUNGS)
 })
+
+test('of two rungs whose refusals may pass the one that waits longer is due first', () => {
+  const tries = [passing('tmux', AGAIN_MS - 100), passing('inbox_socket', AGAIN_MS - 400), refused('rewake')]
+  for (const order of [tries, tries.toReversed()])
+    assert.deepEqual(nextWakeStep(view({ tries: order })), { do: 'wait', what: 'passing', forMs: 100 })
+  const due = [passing('inbox_socket', AGAIN_MS), passing('tmux', 2 * AGAIN_MS), refused('rewake')]
+  assert.deepEqual(nextWakeStep(view({ tries: due })), { do: 'try', rung: 'tmux' })
+})
