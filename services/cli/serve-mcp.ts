@@ -32,7 +32,11 @@ export async function serveMcp(context: CommandContext, session: string | null):
       return callTool(open, name, input)
     },
   })
-  await serveStdio(server, process.stdin, (line) => context.print(line), context.clock)
+  const write = async (line: string): Promise<void> => {
+    context.print(line)
+    await context.flush()
+  }
+  await serveStdio(server, process.stdin, write, context.clock)
 }
 
 async function openMember(

@@ -9,26 +9,37 @@ const LINE_MAX = 1024 * 1024
 /** How long calls under way may take when the input has ended. */
 const LAST_CALLS_MS = 5_000
 
+/** Lines under way, of which calls are fewer: a client that reads no answers is not read either, so that they take no memory without end. */
+const GOING_MAX = 256
+
 const NEWLINE = 0x0a
 
-/** Serves one client over lines of JSON, until its input ends. `write` gets whole lines, and nothing else may be written there. */
+/**
+ * Serves one client over lines of JSON, until its input ends. `write` gets whole lines, and settles when they have left; nothing else may
+ * be written there.
+ */
 export async function serveStdio(
   server: McpServer,
   input: Readable,
-  write: (line: string) => void,
+  write: (line: string) => Promise<void>,
   clock: Clock,
 ): Promise<void> {
   const going = new Set<Promise<void>>()
   for await (const line of linesOf(input)) {
     const answered = answerLine(server, line, write).finally(() => going.delete(answered))
     going.add(answered)
+    if (going.size >= GOING_MAX) await Promise.race(going)
   }
   if ((await waitAtMost(Promise.all(going), LAST_CALLS_MS, clock)) === LATE) server.abort()
 }
 
-async function answerLine(server: McpServer, line: string | null, write: (line: string) => void): Promise<void> {
+async function answerLine(
+  server: McpServer,
+  line: string | null,
+  write: (line: string) => Promise<void>,
+): Promise<void> {
   const answer = line === null ? tooLong() : await answerTo(server, line)
-  if (answer !== null) write(`${JSON.stringify(answer)}\n`)
+  if (answer !== null) await write(`${JSON.stringify(answer)}\n`)
 }
 
 async function answerTo(server: McpServer, line: string): Promise<object | null> {

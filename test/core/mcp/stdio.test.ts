@@ -17,7 +17,7 @@ async function said(...chunks: (string | Buffer)[]): Promise<any[]> {
   const call = async (): Promise<never> => Promise.reject(new Error('no tool is called here'))
   const server = new McpServer({ version: '1', instructions: '', tools: [], call })
   const input = Readable.from(chunks.map((chunk) => Buffer.from(chunk)))
-  await serveStdio(server, input, (line) => lines.push(line), systemClock)
+  await serveStdio(server, input, async (line) => void lines.push(line), systemClock)
   return lines.map((line) => {
     assert.ok(line.endsWith('\n') && line.indexOf('\n') === line.length - 1)
     return JSON.parse(line)
@@ -44,6 +44,26 @@ test('a line that is no JSON, or longer than is read, is refused, and the next o
   assert.deepEqual([answers.length, answers[0].error.code, answers[1].id], [2, -32700, 1])
 })
 
+test('a client that reads no answers is not read either, until it does', async () => {
+  let asked = 0
+  async function* input(): AsyncGenerator<Buffer> {
+    for (; asked < 2_000; asked += 1) yield Buffer.from(ping(asked))
+  }
+  const server = new McpServer({ version: '1', instructions: '', tools: [], call: async () => Promise.reject() })
+  const lines: string[] = []
+  const reads = Promise.withResolvers<void>()
+  const write = async (line: string): Promise<void> => {
+    await reads.promise
+    lines.push(line)
+  }
+  const served = serveStdio(server, Readable.from(input()), write, systemClock)
+  await sleep(100)
+  assert.ok(asked < 500, `${asked} were read`)
+  reads.resolve()
+  await served
+  assert.equal(lines.length, 2_000)
+})
+
 /** One call of a tool, and the end of the input. Answers what it was answered with, and whether its signal has aborted. */
 async function lastCall(act: () => Promise<unknown>, clock: Clock): Promise<{ lines: string[]; isAborted: boolean }> {
   const lines: string[] = []
@@ -58,7 +78,7 @@ async function lastCall(act: () => Promise<unknown>, clock: Clock): Promise<{ li
   const request = { jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name: tool?.name, arguments: {} } }
   const hello = { jsonrpc: '2.0', id: 0, method: 'initialize', params: { protocolVersion: '2025-11-25' } }
   const input = Readable.from([hello, request].map((each) => Buffer.from(`${JSON.stringify(each)}\n`)))
-  await serveStdio(server, input, (line) => lines.push(line), clock)
+  await serveStdio(server, input, async (line) => void lines.push(line), clock)
   return { lines, isAborted: signals.length === 1 && signals.every(({ aborted }) => aborted) }
 }
 
