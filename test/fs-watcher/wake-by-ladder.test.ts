@@ -6,11 +6,12 @@ import type { ClientSession } from '#agents/client-session.ts'
 import type { WakeAdapter } from '#agents/wake/adapter.ts'
 import { WakeMemory } from '#agents/wake/wake-memory.ts'
 import type { SessionId } from '#fleet/session-id.ts'
+import type { Rung } from '#fleet/wake-ladder.ts'
 import type { HeldTask } from '#spool/held-tasks.ts'
 import { previewOf, type UnreadMail } from '../../services/fs-watcher/mail-source.ts'
 import { UntakenTasks } from '../../services/fs-watcher/untaken-tasks.ts'
 import { lookAfterUnwoken } from '../../services/fs-watcher/unwoken-agents.ts'
-import { untilDue, wakeByLadder } from '../../services/fs-watcher/wake-by-ladder.ts'
+import { firstRung, untilDue, wakeByLadder } from '../../services/fs-watcher/wake-by-ladder.ts'
 import { idleHolders, wakeIdleHolders } from '../../services/fs-watcher/wake-idle-holders.ts'
 import { wakeForUntaken } from '../../services/fs-watcher/wake-untaken.ts'
 import { sampleSession } from '../core/agents/sample-session.ts'
@@ -308,4 +309,18 @@ test('a client that idles for five minutes beside a task that was read of and no
   assert.equal(texts.length, 2, 'an earlier epoch, what was taken away, what is held, what s2 work takes')
   abort.abort()
   await waking.catch(() => undefined)
+})
+
+test('the way that was read last comes first, whether a wake or a person tried it', () => {
+  const known = (rung: Rung | null, at: number): Pick<WakeMemory, 'worked'> => ({
+    worked: () => (rung === null ? null : { rung, readMs: 1, at }),
+  })
+  const first = (woken: Pick<WakeMemory, 'worked'>, tried: Pick<WakeMemory, 'worked'>, session = sampleSession()) =>
+    firstRung('w-1', session, woken, tried)
+  assert.equal(first(known('tmux', 1), known('rewake', 2)), 'rewake')
+  assert.equal(first(known('tmux', 2), known('rewake', 1)), 'tmux')
+  assert.equal(first(known('tmux', 1), known(null, 0)), 'tmux')
+  assert.equal(first(known(null, 0), known('rewake', 1)), 'rewake')
+  assert.equal(first(known(null, 0), known(null, 0)), null)
+  assert.equal(firstRung('w-1', null, known('tmux', 1), known('rewake', 2)), 'tmux', 'a person tried a session')
 })
