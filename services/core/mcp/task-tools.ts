@@ -1,3 +1,4 @@
+import { textHead } from '#fleet/cut-text.ts'
 import type { Priority, Task } from '#fleet/task.ts'
 import type { ReportedTask } from '#member/member.ts'
 import { inputOf, numberIn, SPEAKER_FIELDS, speakerIn, type Tool, type ToolInput, textIn } from './tool.ts'
@@ -157,6 +158,9 @@ function idOf(input: ToolInput): string {
   return textIn(input, 'task_id') ?? ''
 }
 
+/** Characters of a description's first line in a list. */
+const FIRST_LINE_MAX = 200
+
 function shortTask({ id, state, priority, role, holder, progress, epoch, description, deadline }: Task): object {
   const first = description.split('\n', 1)[0] ?? ''
   return {
@@ -168,7 +172,7 @@ function shortTask({ id, state, priority, role, holder, progress, epoch, descrip
     epoch,
     ...(progress === null ? {} : { progress }),
     ...(deadline === null ? {} : { deadline: new Date(deadline).toISOString() }),
-    description: first.length > 200 ? `${first.slice(0, 200)}…` : first,
+    description: first.length > FIRST_LINE_MAX ? `${textHead(first, FIRST_LINE_MAX)}…` : first,
   }
 }
 

@@ -63,6 +63,7 @@ test('of a task in a list the first line is shown, as far as it is not long', as
   }
   assert.equal(await shown('x'.repeat(200)), 'x'.repeat(200))
   assert.equal(await shown('x'.repeat(201)), `${'x'.repeat(200)}…`)
+  assert.equal(await shown(`${'x'.repeat(199)}\u{1f600}y`), `${'x'.repeat(199)}…`)
 })
 
 test('a task that was taken is shown whole, with what its last holder left and who renews its lease', async () => {
