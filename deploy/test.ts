@@ -17,7 +17,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { delimiter, join } from 'node:path'
 import { finished } from 'node:stream/promises'
 import { run } from 'node:test'
 import { spec } from 'node:test/reporters'
@@ -97,6 +97,9 @@ const OURS = ['home', 'node-compile-cache']
 const home = join(folder, 'home')
 mkdirSync(home)
 for (const name of Object.keys(process.env)) if (!KEPT.includes(name)) delete process.env[name]
+// The checkout's command s2 is not built in every checkout, and what `s2 work` brings along is to be tried.
+const ownCommands = join(import.meta.dirname, 'bin')
+process.env.PATH = (process.env.PATH ?? '').split(delimiter).filter((each) => each !== ownCommands).join(delimiter)
 Object.assign(process.env, { HOME: home, TMPDIR: folder, LANG: 'C.UTF-8', GIT_CONFIG_NOSYSTEM: '1' })
 
 let passed = 0
