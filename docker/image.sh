@@ -44,7 +44,7 @@ cp docker/ssh_config docker/entry.sh docker/healthy.sh "$context/docker/"
 ./deploy/release.sh "$context/release"
 # Only debuggers need the symbols; those that native modules link with stay.
 if command -v strip >/dev/null; then
-  strip "$context/release/bin/node"
+  find "$context/release" \( -path '*/bin/node' -o -name '*.node' \) -exec strip --strip-unneeded {} +
 else
   echo 's2: Node keeps its symbols, 15 to 25 MB, as this machine has no strip; apt-get install binutils brings it'
 fi
