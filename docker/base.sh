@@ -1,6 +1,6 @@
 #!/bin/sh
 # Completes a base image for S2: runs in a container of it as root, with this script on standard input (see docker/image.sh).
-# Installs the Debian packages that S2 needs, and removes documentation. The argument says whether git is needed too. Exit
+# Installs the Debian packages that S2 needs, and removes documentation and completions. The argument says whether git is needed too. Exit
 # code 3: the image is complete and small already.
 set -eu
 
@@ -42,5 +42,5 @@ fi
 
 # Licences stay.
 find /usr/share/doc -type f ! -name copyright -delete
-rm -rf /usr/share/man /usr/share/info /usr/share/locale /usr/share/lintian /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old \
+rm -rf /usr/share/man /usr/share/info /usr/share/locale /usr/share/lintian /usr/share/bash-completion /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old \
   /var/lib/dpkg/*-old /var/log/apt /var/log/*.log /tmp/git /tmp/said
