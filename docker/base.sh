@@ -1,7 +1,7 @@
 #!/bin/sh
 # Completes a base image for S2: runs in a container of it as root, with this script on standard input (see docker/image.sh).
-# Installs the Debian packages that S2 needs, and removes documentation and completions. The argument says whether git is needed too. Exit
-# code 3: the image is complete and small already.
+# Installs the Debian packages that S2 needs, and removes documentation and completions. The argument says whether git is
+# needed too. Exit code 3: the image is complete and small already.
 set -eu
 
 # cred-sync needs git itself and its HTTPS helper; the rest of the package needs 100 MB of Perl.
