@@ -1,6 +1,6 @@
 import type { Credential } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
-import type { Clock } from '#runtime/clock.ts'
+import { type Clock, momentOf } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import type { Metrics } from '#runtime/metrics.ts'
 import { TroubleLog, type TroubleLogParts } from '#runtime/trouble-log.ts'
@@ -24,7 +24,7 @@ export class SyncReport {
     this.#parts = parts
     this.#troubles = new TroubleLog(parts)
     this.#metrics = countersOf(health.metrics)
-    this.#lastGood = { now: clock.now(), wall: clock.wall() }
+    this.#lastGood = momentOf(clock)
     health.metrics.gauge(
       's2_cred_sync_age_seconds',
       'Time since the last good look.',
@@ -42,7 +42,7 @@ export class SyncReport {
   succeeded(): void {
     const { clock } = this.#parts
     this.#metrics.looks.add()
-    this.#lastGood = { now: clock.now(), wall: clock.wall() }
+    this.#lastGood = momentOf(clock)
     this.#troubles.over('remote')
   }
 

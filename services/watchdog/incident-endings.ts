@@ -41,7 +41,7 @@ export function endOfAgentIncident(incident: OpenIncident, snapshot: AgentSnapsh
       return isBack(agent, snapshot) ? heardAgain(incident, agent, snapshot) : null
     case 'restart_failed':
       if (isBack(agent, snapshot)) return heardAgain(incident, agent, snapshot)
-      return doesProcessLive(agent, snapshot) ? `what ${agent} runs in lives again` : null
+      return wasSeenLiving(agent, incident, snapshot) ? `what ${agent} runs in lives again` : null
     case 'gone':
       return isDeathOver(incident, agent, snapshot) ? heardAgain(incident, agent, snapshot) : null
     case 'twins':
@@ -120,17 +120,16 @@ export function isBack(agent: string, { observed }: Pick<AgentSnapshot, 'observe
 }
 
 /** Of a death it is not enough that a daemon beats: what the agent ran in lives, or it showed a sign of life since. */
-function isDeathOver({ seenAt }: OpenIncident, agent: string, snapshot: AgentSnapshot): boolean {
+function isDeathOver(incident: OpenIncident, agent: string, snapshot: AgentSnapshot): boolean {
   if (!isBack(agent, snapshot)) return false
   const signs = snapshot.observed.fleet.standing(agent)?.signs
-  if (signs !== snapshot.losses.get(agent)?.signsAtDeath) return true
-  // of two watchdogs one finds out first that it died: what the other had been told before ends nothing
-  return doesProcessLive(agent, snapshot) && (snapshot.observed.processes.of(agent)?.askedAt ?? 0) > seenAt
+  return signs !== snapshot.losses.get(agent)?.signsAtDeath || wasSeenLiving(agent, incident, snapshot)
 }
 
-function doesProcessLive(agent: string, { observed }: AgentSnapshot): boolean {
-  const state = observed.processes.of(agent)?.state
-  return state === 'living' || state === 'hindered'
+/** Of two watchdogs one finds out first that an agent died: what the other had been told of its process before ends nothing. */
+function wasSeenLiving(agent: string, { seenAt }: OpenIncident, { observed }: AgentSnapshot): boolean {
+  const found = observed.processes.of(agent)
+  return found !== null && found.askedAt > seenAt && (found.state === 'living' || found.state === 'hindered')
 }
 
 /** A watchdog that has just begun has not seen them; whether they are twins shows only with time. */

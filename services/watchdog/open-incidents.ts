@@ -1,5 +1,5 @@
 import { failingChannel, type Incident, type NewIncident } from '#fleet/incident.ts'
-import type { Clock } from '#runtime/clock.ts'
+import { type Clock, momentOf } from '#runtime/clock.ts'
 import type { Store } from '#store/store.ts'
 import { planRetellings } from './lasting-incidents.ts'
 
@@ -80,7 +80,7 @@ export class OpenIncidents {
   /** Tells people again of those that last; answers of how many this watchdog did. */
   async retell(): Promise<number> {
     let told = 0
-    const at = { now: this.#clock.now(), wall: this.#clock.wall() }
+    const at = momentOf(this.#clock)
     for (const { cause, times } of planRetellings(this.#read, this.#seenAt, at)) {
       if (await this.#store.retellIncident(cause, times, this.#channelsFor({ cause }))) told += 1
     }

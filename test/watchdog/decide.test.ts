@@ -210,6 +210,15 @@ const SCENES: readonly { title: string; scene: Scene; says: Readonly<Record<stri
     says: { open: [], close: [] },
   },
   {
+    title: 'the same of one that could not be started again',
+    scene: {
+      silent: ['w8'],
+      incidents: [incident('restart_failed', 'w8')],
+      askedAt: AT - 90_001,
+    },
+    says: { open: ['silent:w8'], close: [] },
+  },
+  {
     title: 'it was told so since, of an agent that is heard: that is over',
     scene: {
       losses: new Map([['w8', { isDue: false, signsAtDeath: rosterOf([], []).standing('w8')?.signs ?? null }]]),
