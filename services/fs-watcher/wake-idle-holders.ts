@@ -1,13 +1,11 @@
 import type { ClientSession } from '#agents/client-session.ts'
-import type { Climb } from '#agents/wake/climb.ts'
-import type { SessionId } from '#fleet/session-id.ts'
-import { wakeText } from '#fleet/wake-text.ts'
 import { Loop } from '#runtime/loop.ts'
 import type { HeldTask, HeldTasks } from '#spool/held-tasks.ts'
 import { hasClientEnded } from './choose-session.ts'
-import type { MailSource, WakeTarget } from './mail-source.ts'
-import { endUnwokenRests, noteReached, noteUnwoken } from './unwoken-agents.ts'
-import { climbFor, type LadderParts, noteWorked } from './wake-by-ladder.ts'
+import type { WakeTarget } from './mail-source.ts'
+import { endUnwokenRests, noteUnwoken } from './unwoken-agents.ts'
+import type { LadderParts } from './wake-by-ladder.ts'
+import { beginClimb, targetFor, wakeForTask } from './wake-for-task.ts'
 
 export interface HolderParts extends LadderParts {
   readonly held: Pick<HeldTasks, 'list'>
@@ -93,49 +91,4 @@ async function wakeHolder(
   if (end.isRead) return
   const idleWith = { task, rest: nameOf(holder) }
   await noteUnwoken({ target, sessions: [held.session], matter: { task }, idleWith }, end, parts)
-}
-
-/** Who is woken for the tasks of a session. */
-export async function targetFor(session: SessionId, source: Pick<MailSource, 'targetOf'>): Promise<WakeTarget> {
-  return (await source.targetOf(session)) ?? session
-}
-
-/** Begins a climb beside those of other agents. */
-export function beginClimb(
-  target: WakeTarget,
-  climb: () => Promise<void>,
-  { climbs, log }: Pick<LadderParts, 'climbs' | 'log'>,
-  signal: AbortSignal,
-): void {
-  climbs.inTurn(target, climb, signal).catch((error: unknown) => {
-    if (!signal.aborted) log.warn('wake for a task failed', { target, error })
-  })
-}
-
-/** Wakes an idle client for a task that was assigned to its agent, or that it holds. */
-export interface TaskWake {
-  readonly session: ClientSession
-  readonly assigned: readonly string[]
-  readonly task: string | null
-  readonly isOver: () => Promise<boolean>
-}
-
-export async function wakeForTask(
-  target: WakeTarget,
-  { session, assigned, task, isOver }: TaskWake,
-  parts: LadderParts,
-  signal: AbortSignal,
-): Promise<Climb> {
-  const { source } = parts
-  const look = async () => {
-    const now = (await parts.sessions()).find(({ client, id }) => client === session.client && id === session.id)
-    const isTaken = now === undefined || (await isOver())
-    return { session: now ?? null, isTaken, goesOn: now?.since !== session.since }
-  }
-  const messages = (await source.unread(target)).length
-  const text = (id: string): string => wakeText(id, { from: [], messages, assigned, task })
-  const end = await climbFor(target, { adapters: parts.adapters(null), look, text }, parts, signal)
-  if (end.rung !== null) await noteReached(target, parts)
-  await noteWorked(target, end, parts)
-  return end
 }

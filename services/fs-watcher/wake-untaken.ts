@@ -4,7 +4,8 @@ import { Loop } from '#runtime/loop.ts'
 import { chooseSession, hasClientEnded } from './choose-session.ts'
 import type { UntakenTask, UntakenTasks } from './untaken-tasks.ts'
 import { triedText } from './unwoken-agents.ts'
-import { beginClimb, type HolderParts, IDLE_MS, targetFor, wakeForTask } from './wake-idle-holders.ts'
+import { beginClimb, targetFor, wakeForTask } from './wake-for-task.ts'
+import { type HolderParts, IDLE_MS } from './wake-idle-holders.ts'
 
 export interface UntakenParts extends HolderParts {
   readonly untaken: UntakenTasks

@@ -98,7 +98,9 @@ function pluginFile(wishes: HookWishes, scope: Scope): FileEdit {
   const path = join(folderOf(wishes, scope), 'plugins', 's2.js')
   const demandOurs = (text: string): void => {
     if (text === '' || text.startsWith(PLUGIN_MARK)) return
-    throw new S2Error('conflict', `${path} is not of S2: nothing was changed`, { next: 'move it away, then ask again' })
+    throw new S2Error('conflict', `${path} is not of S2: nothing was changed`, {
+      next: 'move it away, then call the command again',
+    })
   }
   return {
     path,
@@ -160,6 +162,6 @@ function demandTables(path: string, text: string): void {
   const isOtherForm = /^[ \t]*mcp_servers[ \t]*(?:=|\.[ \t]*s2\b)/m.test(text)
   if (!isOtherForm) return
   throw new S2Error('conflict', `${path} names servers in another form than [${TABLE}]: nothing was changed`, {
-    next: `write each server as a table there, then ask again`,
+    next: `write each server as a table there, then call the command again`,
   })
 }

@@ -78,7 +78,9 @@ export async function carryOut(edit: FileEdit, { before, after }: FileChange, is
     const now = await read(edit)
     if (now === after) return
     if (now !== before)
-      throw new S2Error('conflict', `${edit.path} was changed meanwhile: nothing was written`, { next: 'ask again' })
+      throw new S2Error('conflict', `${edit.path} was changed meanwhile: nothing was written`, {
+        next: 'call the command again',
+      })
     if (isInstalling && before !== null && !existsSync(backup)) await publish(backup, before, modeOf(path))
     if (after === null) await removeWithFolder(path)
     else {
@@ -137,7 +139,9 @@ function edited(edit: FileEdit, act: () => string, text: string | null): string 
 }
 
 function refused(path: string, why: string): S2Error {
-  return new S2Error('invalid', `${path} ${why}: nothing was changed`, { next: 'mend the file, then ask again' })
+  return new S2Error('invalid', `${path} ${why}: nothing was changed`, {
+    next: 'mend the file, then call the command again',
+  })
 }
 
 /** The permissions of the first of these files that is there; else for its owner alone. */

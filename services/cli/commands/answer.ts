@@ -6,7 +6,7 @@ import { type ReachedFleet, reachFleet } from '#console/store-access.ts'
 import { plain } from '#console/terminal-text.ts'
 import type { AuditEntry } from '#fleet/audit.ts'
 import { S2Error } from '#fleet/errors.ts'
-import { answerablePromptIn } from '#fleet/prompt-name.ts'
+import { answerablePromptIn, isPromptName } from '#fleet/prompt-name.ts'
 import { partnerOf, type SessionId, sideOf } from '#fleet/session-id.ts'
 import type { Store } from '#store/store.ts'
 import {
@@ -57,7 +57,7 @@ function readArguments(prompt: string, word: string, { reason = null }: { reason
   const decision = DECISIONS.find((each): each is PermissionDecision => each === word)
   if (decision === undefined)
     throw new UsageError(`there is no answer ${JSON.stringify(word)}`, `use one of ${DECISIONS.join(', ')}`)
-  if (!/^[0-9a-f]{12}$/.test(prompt))
+  if (!isPromptName(prompt))
     throw new UsageError(`${JSON.stringify(prompt)} names no prompt`, 'use the 12 hex digits in the incident')
   if (reason !== null && (reason === '' || reason.length > ANSWER_REASON_MAX))
     throw new UsageError(`the reason has ${reason.length} characters`, `use 1 to ${ANSWER_REASON_MAX}`)

@@ -1,6 +1,7 @@
 import { objectOf } from '#agents/whole-fields.ts'
 import { textHead } from '#fleet/cut-text.ts'
 import { S2Error } from '#fleet/errors.ts'
+import { isPromptName } from '#fleet/prompt-name.ts'
 import { redact } from '#fleet/redact.ts'
 import { parseObject } from '#spool/plain-file.ts'
 import { proofOf } from './grant.ts'
@@ -47,7 +48,7 @@ export function readAnswer(text: string): ProvedAnswer | null {
   try {
     const { prompt, decision, reason, proof } = objectOf(parseObject(text.slice(HEAD.length)))
     const known = DECISIONS.find((each) => each === decision)
-    const isRead = typeof prompt === 'string' && typeof proof === 'string' && /^[0-9a-f]{12}$/.test(prompt)
+    const isRead = typeof prompt === 'string' && typeof proof === 'string' && isPromptName(prompt)
     if (!isRead || known === undefined) return null
     return { prompt, decision: known, reason: typeof reason === 'string' ? reason : null, proof }
   } catch {

@@ -1,3 +1,8 @@
+/** Whether a text can be the name of a prompt: 12 hex digits. */
+export function isPromptName(text: string): boolean {
+  return /^[0-9a-f]{12}$/.test(text)
+}
+
 /** How a permission prompt is named in what a client is said to wait for. */
 const NAMED = /^permission prompt ([0-9a-f]{12})(, at its terminal)?: /
 const AT_TERMINAL = ', at its terminal'

@@ -128,7 +128,7 @@ export function conflicts<R extends Pick<Reservation, 'repository' | 'glob' | 'm
 }
 
 /** Whether any of these means a file that the glob means too. */
-export function touches(paths: readonly PathGlob[], glob: string): boolean {
+function touches(paths: readonly PathGlob[], glob: string): boolean {
   const parsed = parseGlob(glob)
   return paths.some((path) => overlap(path, parsed))
 }

@@ -1,7 +1,7 @@
 import type { AuditedAct } from '#fleet/audit.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { cleanDraft, type MessageDraft } from '#fleet/message.ts'
-import { literalPath, overlap, type PathGlob, parseGlob } from '#fleet/path-glob.ts'
+import { literalPath, overlap, parseGlob } from '#fleet/path-glob.ts'
 import {
   cleanCommit,
   cleanRepository,
@@ -18,7 +18,6 @@ import {
   renewed,
   reservedByOthers,
   tooMany,
-  touches,
   type UncheckedCommit,
   uncheckedInWords,
   whyOver,
@@ -108,15 +107,16 @@ export class ReservationRegistry {
   noteUncheckedCommit(by: SessionId, commit: UncheckedCommit): Reservation[] {
     const clean = cleanCommit(commit)
     this.#parts.conversations.demandLive(conversationOf(by))
-    const paths = clean.paths.map(literalPath)
+    const files = clean.paths.map((path) => ({ path, parsed: literalPath(path) }))
     const [, others] = this.#ownAndOthers(by)
-    const found = others.filter(
-      ({ repository, glob, mode }) =>
-        mode === 'exclusive' && isSameRepository(clean.repository, repository) && touches(paths, glob),
+    const here = others.filter(
+      ({ repository, mode }) => mode === 'exclusive' && isSameRepository(clean.repository, repository),
     )
-    const globs = found.map(({ glob }) => parseGlob(glob))
-    const meant = clean.paths.filter((_, index) => globs.some((glob) => overlap(paths[index] as PathGlob, glob)))
-    if (found.length > 0) this.#tellUnchecked(by, { ...clean, paths: meant }, found)
+    const globs = new Map(here.map((each) => [each, parseGlob(each.glob)]))
+    const touching = [...globs].filter(([, glob]) => files.some(({ parsed }) => overlap(parsed, glob)))
+    const meant = files.filter(({ parsed }) => touching.some(([, glob]) => overlap(parsed, glob)))
+    const found = touching.map(([each]) => each)
+    if (found.length > 0) this.#tellUnchecked(by, { ...clean, paths: meant.map(({ path }) => path) }, found)
     return found.map((each) => this.#named(each))
   }
 
