@@ -99,7 +99,10 @@ mkdirSync(home)
 for (const name of Object.keys(process.env)) if (!KEPT.includes(name)) delete process.env[name]
 // The checkout's command s2 is not built in every checkout, and what `s2 work` brings along is to be tried.
 const ownCommands = join(import.meta.dirname, 'bin')
-process.env.PATH = (process.env.PATH ?? '').split(delimiter).filter((each) => each !== ownCommands).join(delimiter)
+process.env.PATH = (process.env.PATH ?? '')
+  .split(delimiter)
+  .filter((each) => each !== ownCommands)
+  .join(delimiter)
 Object.assign(process.env, { HOME: home, TMPDIR: folder, LANG: 'C.UTF-8', GIT_CONFIG_NOSYSTEM: '1' })
 
 let passed = 0
