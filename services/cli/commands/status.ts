@@ -12,7 +12,9 @@ const EXAMPLES = `
 Examples:
   s2 status                the fleet now
   s2 status --watch        a live table; q or Ctrl-C quits
-  s2 status --json | jq '.agents[] | select(.verdict != "alive")'
+  s2 status --json | jq '.agents[] | select(.needsPerson)'
+
+The first line counts as alive whoever is heard, whatever keeps it from work, and says how many of those do nothing until a person acts.
 
 Exit code 1 says that an agent is lost (silent, gone), that the database cannot be written to, or that nobody watches: no watchdog
 has looked for two minutes, or no bridge runs. Then STATE shows what was thought last, and when. Exit code 0 says that none is so.`

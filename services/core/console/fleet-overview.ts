@@ -5,13 +5,13 @@ import type { Incident } from '#fleet/incident.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import { isStoreTrouble } from '#fleet/store-trouble.ts'
 import { isLeased, type Task } from '#fleet/task.ts'
-import type { ShownActivity, Verdict } from '#fleet/verdict.ts'
+import { type AgentVerdict, isHeard, type ShownActivity, type Verdict } from '#fleet/verdict.ts'
 import { wholeMinute } from '#runtime/instant.ts'
 import type { Store } from '#store/store.ts'
 import type { AgentProcesses } from './fleet-control.ts'
 import type { ReachedFleet } from './store-access.ts'
 import { type Column, table } from './table.ts'
-import { ago, counted, oneLine } from './terminal-text.ts'
+import { ago, counted, oneLine, widthOf } from './terminal-text.ts'
 
 /** The fleet at one moment. Times are milliseconds since 1970, UTC. */
 export interface FleetOverview {
@@ -37,6 +37,10 @@ export interface AgentView {
   readonly verdict: Verdict | 'unknown'
   /** While nobody watches: what was thought of it last. */
   readonly lastVerdict: Verdict | null
+  /** Its host is heard, whatever keeps it from work; null where nobody knows. */
+  readonly isAlive: boolean | null
+  /** It does nothing until a person acts: answers a dialog, logs in, or mends its place. */
+  readonly needsPerson: boolean
   readonly since: number | null
   /** What explains the verdict, and until when it is expected to hold. */
   readonly why: string | null
@@ -83,6 +87,8 @@ export async function readOverview(
       return {
         ...agent,
         verdict: verdict?.verdict ?? 'unknown',
+        isAlive: verdict === undefined ? null : isHeard(verdict.verdict),
+        needsPerson: verdict !== undefined && waitsForPerson(verdict),
         lastVerdict: watchdog === 'away' ? (last?.verdict ?? null) : null,
         since: verdict?.since ?? null,
         why: verdict?.why ?? null,
@@ -129,6 +135,10 @@ function isLost({ verdict }: AgentView): boolean {
   return verdict === 'silent' || verdict === 'gone'
 }
 
+function waitsForPerson({ verdict, activity }: AgentVerdict): boolean {
+  return verdict === 'waiting' || verdict === 'sick' || (verdict === 'parked' && activity?.state === 'logged_out')
+}
+
 function heldBy({ sessions }: Agent): (task: Task) => boolean {
   return ({ holder }) => holder !== null && sessions.includes(holder)
 }
@@ -156,8 +166,7 @@ const COLUMNS: readonly Column[] = [
 
 /** The overview as lines of text. */
 export function renderOverview(overview: FleetOverview, columns: number, paint: Paint): string[] {
-  const { agents, counts, waiting, incidents, at } = overview
-  const head = `${counted(agents.length, 'agent')}${lifeNote(overview)} · ${counted(counts.open, 'task')} open, ${cappedCount(counts.completed)} completed, ${cappedCount(counts.failed)} failed${watchdogNote(overview)}`
+  const { agents, waiting, incidents, at } = overview
   const [titles = '', ...rows] = table(COLUMNS, agents.map(cellsOf(overview)), columns)
   const stateAt = titles.indexOf('STATE')
   const stateEnd = titles.indexOf('FOR')
@@ -168,13 +177,27 @@ export function renderOverview(overview: FleetOverview, columns: number, paint: 
     return row.slice(0, stateAt) + paint(colourOf(agent), state) + row.slice(stateEnd)
   })
   return [
-    paint('bold', head),
+    ...headLines(overview, columns).map((line) => paint('bold', line)),
     ...incidents.map(({ summary, openedAt }) => paint('red', oneLine(`! ${summary} (${ago(at - openedAt)})`))),
     ...(waiting.length === 0 ? [] : [paint('yellow', `${counted(waiting.length, 'task')} without an owner`)]),
     '',
     paint('dim', titles),
     ...painted,
   ]
+}
+
+/** What is counted, on one line where the window has room for it. */
+function headLines(overview: FleetOverview, columns: number): string[] {
+  const { agents, counts } = overview
+  const tasks = `${counted(counts.open, 'task')} open, ${cappedCount(counts.completed)} completed, ${cappedCount(counts.failed)} failed`
+  const parts = [`${counted(agents.length, 'agent')}${lifeNote(overview)}`, tasks, ...watchdogNote(overview)]
+  const lines: string[] = []
+  for (const part of parts) {
+    const longer = lines.length === 0 ? part : `${lines.at(-1)} · ${part}`
+    if (widthOf(longer) <= columns) lines.pop()
+    lines.push(widthOf(longer) <= columns ? longer : part)
+  }
+  return lines
 }
 
 /** The watchdog writes its verdicts in every round: after this time without one it is away. */
@@ -190,20 +213,22 @@ function whetherWatched(judgedAt: FleetOverview['judgedAt'], now: number): Fleet
 function lifeNote({ agents, watchdog }: FleetOverview): string {
   if (watchdog === 'hidden') return ''
   if (watchdog === 'away') return ', and nobody watches'
-  return `, ${agents.filter(({ verdict }) => verdict === 'alive').length} alive`
+  const inNeed = agents.filter(({ needsPerson }) => needsPerson).length
+  const alive = `, ${agents.filter(({ isAlive }) => isAlive === true).length} alive`
+  return inNeed === 0 ? alive : `${alive} (${inNeed} ${inNeed === 1 ? 'needs' : 'need'} a person)`
 }
 
-function watchdogNote({ judgedAt, watchdog, isServed, at }: FleetOverview): string {
-  if (judgedAt === 'hidden') return ' · verdicts are shown on the orchestrator’s host'
-  if (judgedAt === null) return ' · no watchdog has looked yet'
-  if (watchdog !== 'away') return ''
+function watchdogNote({ judgedAt, watchdog, isServed, at }: FleetOverview): string[] {
+  if (judgedAt === 'hidden') return ['verdicts are shown on the orchestrator’s host']
+  if (judgedAt === null) return ['no watchdog has looked yet']
+  if (watchdog !== 'away') return []
   const when =
     judgedAt > at
       ? `the watchdog’s last verdicts are dated ${ago(judgedAt - at)} ahead of this clock, which was put back`
       : `the watchdog was last heard ${ago(at - judgedAt)} ago`
   return isServed
-    ? ` · ${when}: see s2 health watchdog`
-    : ` · no bridge runs here, so no agent is heard; ${when}: see s2 health`
+    ? [`${when}: see s2 health watchdog`]
+    : [`no bridge runs here, so no agent is heard; ${when}: see s2 health`]
 }
 
 function cappedCount(count: number): string {

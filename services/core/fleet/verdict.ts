@@ -12,6 +12,13 @@ export type Verdict = (typeof VERDICTS)[number]
 /** The verdicts on the work of an agent that beats: they are shown in place of `alive`. */
 export type WorkVerdict = Extract<Verdict, 'gone' | 'sick' | 'parked' | 'stalled' | 'waiting'>
 
+const HEARD: readonly Verdict[] = ['alive', 'sick', 'parked', 'stalled', 'waiting']
+
+/** Whether the agent's host beats and its client has not ended: whatever keeps it from work, it is there. */
+export function isHeard(verdict: Verdict): boolean {
+  return HEARD.includes(verdict)
+}
+
 /** The verdicts that a roster passes: three by beats alone, and one by proof. */
 export type RosterVerdict = Extract<Verdict, 'alive' | 'late' | 'silent' | 'gone'>
 

@@ -147,7 +147,7 @@ async function overviewOf(
   return await readOverview({ store, unserved }, wall, null)
 }
 
-const shown = (overview: FleetOverview): string[] => renderOverview(overview, 160, (_, words) => words)
+const shown = (overview: FleetOverview): string[] => renderOverview(overview, 240, (_, words) => words)
 
 const ALIVE = [
   { agent: 'w1', verdict: 'alive', since: 0 },
@@ -239,6 +239,47 @@ test('what a client does is shown in place of alive, and since when', async () =
     /^w1 any waiting 60s waiting: question: go on\? /,
   )
   assert.match(await shownAs('alive', 'gone'), /^w1 any alive 60s /)
+})
+
+test('the header counts as alive who is heard, and says how many of those need a person', async () => {
+  const at = 1_800_000_000_000
+  const loggedOut = { state: 'logged_out', what: null, until: null, since: at } as const
+  const overloaded = { ...loggedOut, state: 'overloaded' } as const
+  const overview = await overviewOf(
+    [
+      { agent: 'w1', verdict: 'alive', since: at, activity: overloaded },
+      { agent: 'w2', verdict: 'waiting', since: at },
+      { agent: 'w3', verdict: 'parked', since: at },
+      { agent: 'w4', verdict: 'sick', since: at },
+      { agent: 'w5', verdict: 'stalled', since: at },
+      { agent: 'w6', verdict: 'parked', since: at, activity: loggedOut },
+      { agent: 'w7', verdict: 'late', since: at },
+      { agent: 'w8', verdict: 'gone', since: at },
+    ],
+    0,
+  )
+  const of = (columns: number): string[] => renderOverview(overview, columns, (_, words) => words)
+  const [agents, tasks] = ['9 agents, 6 alive (3 need a person)', '0 tasks open, 0 completed, 0 failed']
+  assert.equal(of(80)[0], `${agents} · ${tasks}`)
+  assert.deepEqual(of(60).slice(0, 2), [agents, tasks], 'what is too wide for the window goes on below')
+  assert.ok(of(60).every((line) => widthOf(line) <= 60))
+  const named = (isOf: (agent: FleetOverview['agents'][number]) => boolean): string[] =>
+    overview.agents.filter(isOf).map(({ name }) => name)
+  assert.deepEqual(
+    named(({ isAlive }) => isAlive === true),
+    ['w1', 'w2', 'w3', 'w4', 'w5', 'w6'],
+  )
+  assert.deepEqual(
+    named(({ needsPerson }) => needsPerson),
+    ['w2', 'w4', 'w6'],
+  )
+  assert.deepEqual(
+    named(({ isAlive }) => isAlive === null),
+    ['boss'],
+    'nobody has judged it',
+  )
+  const one = await overviewOf([{ agent: 'w1', verdict: 'waiting', since: at }], 0)
+  assert.match(shown(one)[0] ?? '', /^2 agents, 1 alive \(1 needs a person\) · /)
 })
 
 test('what explains a verdict is shown, and until when it holds', async () => {
