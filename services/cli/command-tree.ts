@@ -165,7 +165,7 @@ const COMMANDS: readonly Entry[] = [
 ]
 
 const NOTES = `
-Exit codes: 0 done, 1 failed, 64 called the wrong way, 78 wrong settings.
+Exit codes: 0 done, 1 failed, 64 called the wrong way, 69 what it needs is not there, 78 wrong settings.
 Every command has --json and --help.`
 
 /** Runs one command line and answers its exit code. Never throws. */

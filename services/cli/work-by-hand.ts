@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import type { CommandContext } from '#console/context.ts'
+import { EXIT, Exit } from '#console/failure.ts'
 import { indented, oneLine } from '#console/terminal-text.ts'
 import { conversationOf, type SessionId, sideOf } from '#fleet/session-id.ts'
 import { TAIL_MAX } from '#fleet/task.ts'
@@ -17,12 +18,17 @@ interface Options {
   readonly json?: true
 }
 
+const TAKE_HELP = `
+The same task is given again until it ends by \`s2 task done\` or \`s2 task fail\`. Exit code 69: no task waits.`
+
+const NOTHING = 'no task waits for this host’s agent'
+
 /** The commands by which an agent with a shell takes a task, says how far it is, and ends it. */
 export function defineWorkByHand(command: Command, context: CommandContext): void {
   common(
     command.command('take [id]').description('take a task that is assigned to this host’s agent, to do it by hand'),
   )
-    .addHelpText('after', '\nThe same task is given again until it ends by `s2 task done` or `s2 task fail`.')
+    .addHelpText('after', TAKE_HELP)
     .action(async (id: string | undefined, options: Options) => await take(context, id ?? null, options))
   common(command.command('progress <id>').description('say how far a taken task has come'))
     .option('--percent <n>', 'how much of it is done, 0 to 100', percent)
@@ -63,8 +69,10 @@ function speakerOf({ session }: Options): Speaker {
 
 async function take(context: CommandContext, id: string | null, options: Options): Promise<void> {
   const taken = await asMember(context, (member) => member.take(speakerOf(options), id))
-  const words = taken === null ? 'no task waits for this host’s agent\n' : inWords(taken)
-  context.print(options.json === true ? `${JSON.stringify(taken)}\n` : words)
+  const isJson = options.json === true
+  if (taken !== null) return context.print(isJson ? `${JSON.stringify(taken)}\n` : inWords(taken))
+  context.print(isJson ? `${JSON.stringify({ task: null, why: NOTHING })}\n` : `${NOTHING}\n`)
+  throw new Exit(EXIT.unavailable)
 }
 
 function inWords({ task, renewal }: TakenTask): string {

@@ -14,7 +14,7 @@ import type { Task } from '#fleet/task.ts'
 import { pidNamespace } from '#runtime/process-life.ts'
 import { processStart } from '#runtime/process-stat.ts'
 import { publishCredential } from '#spool/credentials.ts'
-import { HeldTasks } from '#spool/held-tasks.ts'
+import { type HeldTask, HeldTasks } from '#spool/held-tasks.ts'
 import { Inbox } from '#spool/inbox.ts'
 import { RunningTasks } from '#spool/running-tasks.ts'
 import { SessionLocks } from '#spool/session-lock.ts'
@@ -199,6 +199,83 @@ test('the same by command: take, progress, done, fail', async () => {
   assert.equal((await ground.store.task('t-5')).result?.tail, 'no disk')
 })
 
+test('a script knows by the exit code that there is nothing to take', async () => {
+  const nothing = await s2('task', 'take')
+  assert.deepEqual([nothing.code, nothing.out, nothing.err], [69, 'no task waits for this host’s agent\n', ''])
+  const json = await s2('task', 'take', '--json')
+  assert.equal(json.code, 69)
+  assert.deepEqual(JSON.parse(json.out), { task: null, why: 'no task waits for this host’s agent' })
+  assert.match((await s2('task', 'take', '--help')).out, /[Ee]xit code 69/)
+})
+
+test('the end of a task that has ended is the same one, or is refused with who ended it and when', async () => {
+  await add('t-twice')
+  assert.equal((await s2('task', 'take', 't-twice')).code, 0)
+  const ended = async (...argv: string[]): Promise<Outcome> => await s2('task', ...argv)
+  assert.equal((await ended('done', 't-twice', '--result', 'merged as abc')).code, 0)
+  const { updatedAt } = await ground.store.task('t-twice')
+  for (const again of [['--result', 'merged as abc'], []]) {
+    const { code, out } = await ended('done', 't-twice', ...again)
+    assert.deepEqual([code, out], [0, 'told: the fleet has the report on t-twice\n'], again.join(' '))
+  }
+  const at = new Date(updatedAt).toISOString()
+  const other = await ended('done', 't-twice', '--result', 'merged as def')
+  assert.deepEqual([other.code, other.out], [1, ''])
+  assert.ok(
+    other.err.startsWith(
+      `s2: task t-twice is completed already, by s2-worker-1 at ${at}: this result was not stored\n`,
+    ),
+    other.err,
+  )
+  assert.match(other.err, /\n {2}next: .*s2 task show t-twice.*s2 send orchestrator/)
+  const failed = await ended('fail', 't-twice', '--why', 'it was wrong')
+  assert.equal(failed.code, 1)
+  assert.match(
+    failed.err,
+    /is completed already, by s2-worker-1 at .*Z: that it failed changes nothing, and is kept as a late report/,
+  )
+  const { state: end, result } = await ground.store.task('t-twice')
+  assert.deepEqual([end, result?.tail], ['completed', 'merged as abc'])
+  const late = await ground.store.evidence('t-twice')
+  assert.deepEqual(
+    late.map(({ report }) => [report.state, report.result?.tail]),
+    [['failed', 'it was wrong']],
+  )
+})
+
+test('tools refuse another end of a task that has ended, whichever client of the session says it', async () => {
+  await add('t-tools')
+  await client.call('take_task', { task_id: 't-tools' })
+  const reason = { task_id: 't-tools', reason: 'no disk' }
+  assert.equal((await client.call('fail_task', reason)).said.state, 'carried')
+  await using second = new McpClient({ S2_STATE: state })
+  await second.begin()
+  for (const each of [client, second]) {
+    assert.equal((await each.call('fail_task', reason)).said.state, 'carried')
+    const other = await each.call('fail_task', { ...reason, reason: 'no memory' })
+    assert.deepEqual([other.isError, other.said.error.code], [true, 'conflict'])
+    assert.match(
+      other.said.error.message,
+      /^task t-tools is failed already, by s2-worker-1 at .*Z: this result was not stored$/,
+    )
+    assert.match(other.said.error.next, /send_to_partner/)
+    const done = await each.call('complete_task', { task_id: 't-tools', result: 'after all' })
+    assert.match(
+      done.said.error.message,
+      /^task t-tools is failed already, by .*: that it is completed changes nothing/,
+    )
+  }
+  await ground.store.addTask({
+    ...{ id: 't-late', description: 'x', priority: 'P2', role: null, holder: seat.session, createdBy: null },
+    deadline: Date.now() + 3_600_000,
+  })
+  await client.call('take_task', { task_id: 't-late' })
+  await new HeldTasks(state).remove((await new HeldTasks(state).find(seat.session, 't-late')) as HeldTask)
+  await ground.store.endTask({ task: 't-late', epoch: 1, reason: 'deadline', words: 'it took too long' })
+  const late = await client.call('complete_task', { task_id: 't-late', result: 'x' })
+  assert.match(late.said.error.message, /^task t-late is failed already, by the watchdog at /)
+})
+
 test('a session that `s2 work` serves takes nothing by hand', async () => {
   await add('t-6')
   {
@@ -370,11 +447,20 @@ test('while keepalive is away, what is said waits durably, and the answer says s
   const sent = await client.call('send_to_partner', { message: 'from afar' })
   assert.equal(sent.said.state, 'waiting')
   assert.match(sent.said.note, /no s2-keepalive runs on this host/)
-  const done = await client.call('complete_task', { task_id: 't-7' })
+  const done = await client.call('complete_task', { task_id: 't-7', result: 'all of it' })
   assert.equal(done.said.state, 'waiting')
+  assert.equal((await s2('task', 'done', 't-7', '--result', 'all of it')).code, 0)
+  const other = await s2('task', 'done', 't-7', '--result', 'half of it')
+  assert.equal(other.code, 1)
+  assert.match(
+    other.err,
+    /^s2: task t-7 is completed already, by a report that waits in the outbox of this host: this result was not stored\n/,
+  )
+  assert.equal((await s2('task', 'fail', 't-7', '--why', 'x')).code, 1)
   assert.match((await client.call('check_messages')).said.note, /no s2-keepalive runs on this host/)
   keepalive = startKeepalive()
-  await isTask('t-7', (task) => task.state === 'completed')
+  const { result } = await isTask('t-7', (task) => task.state === 'completed')
+  assert.equal(result?.tail, 'all of it')
 })
 
 test('sessions of one daemon are told apart by what the client names, and end without it', async () => {

@@ -1,6 +1,6 @@
 import { S2Error } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session-id.ts'
-import type { Report } from '#fleet/task.ts'
+import { isOpen, type Report } from '#fleet/task.ts'
 import { checkHolder } from '#fleet/task-ownership.ts'
 import { isKeepaliveThere } from '#runtime/program-presence.ts'
 import { type HeldTask, HeldTasks, isHolderAlive } from '#spool/held-tasks.ts'
@@ -10,6 +10,7 @@ import type { RunningTask } from '#spool/running-tasks.ts'
 import { isWorkedFor } from '#spool/session-lock.ts'
 import type { Store } from '#store/store.ts'
 import type { CallingClient } from './caller.ts'
+import { endAgain, endAgainUnheard } from './ended-task.ts'
 import { type OutboxWait, putAndWait, whyNotCarried } from './host-outbox.ts'
 import type { ReportedTask, SaidProgress, TakenTask } from './member.ts'
 import { progressLine } from './progress-line.ts'
@@ -109,12 +110,40 @@ export class HostTasks {
   ): Promise<ReportedTask> {
     const inside = await this.#inside(session, id)
     if (inside !== null) return await this.#running.end(inside, state, words)
-    const held = await this.#holding(session, store, id)
     const result = { exitCode: null, signal: null, tail: words }
-    const report = { task: id, epoch: held.epoch, state, progress: null, result }
-    const told = await this.#report(session, report)
+    const end = { task: id, state, progress: null, result }
+    const before = await this.#endedBefore(session, store, end)
+    if (before !== null) return before
+    const held = await this.#holding(session, store, id)
+    const told = await this.#report(session, { ...end, epoch: held.epoch })
     await this.#held.remove(held)
     return told
+  }
+
+  /** What is answered where nothing is held here because the task has ended; null where it is to be ended. */
+  async #endedBefore(
+    session: SessionId,
+    store: () => Promise<Store>,
+    end: Omit<Report, 'epoch'>,
+  ): Promise<ReportedTask | null> {
+    if ((await this.#held.find(session, end.task)) !== null) return null
+    const waiting = await this.#waitingEnd(session, end.task)
+    if (waiting !== null) {
+      const why = await whyNotCarried(this.#parts.clock, this.#parts.state, session)
+      return endAgainUnheard(session, { ...end, epoch: waiting.epoch }, waiting, why)
+    }
+    const fleet = await store()
+    const task = await fleet.task(end.task)
+    return isOpen(task.state) ? null : await endAgain(task, session, { ...end, epoch: task.epoch }, fleet)
+  }
+
+  /** The report that ends a task of this session, and that no bridge has yet. */
+  async #waitingEnd(session: SessionId, id: string): Promise<Report | null> {
+    for (const { item } of (await this.#outbox.list()).reverse()) {
+      if (item.kind !== 'report' || item.holder !== session || item.report.task !== id) continue
+      if (item.report.state === 'completed' || item.report.state === 'failed') return item.report
+    }
+    return null
   }
 
   /** The epoch at which this caller holds a task. */

@@ -1,6 +1,6 @@
 import { S2Error } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session-id.ts'
-import type { Task } from '#fleet/task.ts'
+import { isOpen, type Task } from '#fleet/task.ts'
 import type { Store } from '#store/store.ts'
 
 /** What an agent does about a task that it has lost. */
@@ -17,6 +17,11 @@ export function notHeld(task: Task, session: SessionId): S2Error {
   if (task.holder !== session) {
     const now = task.holder === null ? 'nobody has it' : `${task.holder} has it`
     return new S2Error('stale_epoch', `task ${task.id} is not yours: ${now}, at epoch ${task.epoch}`, { next: STOP })
+  }
+  if (!isOpen(task.state)) {
+    return new S2Error('conflict', `task ${task.id} is ${task.state} already`, {
+      next: 'stop working on it: what it ended as stands',
+    })
   }
   return new S2Error('conflict', `task ${task.id} is ${task.state}, and you have not taken it`, {
     next: `take it first: take_task with task_id ${task.id}`,

@@ -5,10 +5,11 @@ import type { Addressee, FleetAgent } from '#fleet/peer-messages.ts'
 import { RESERVED_FOR_MS, type Reservation } from '#fleet/reservation.ts'
 import type { SaidStatus } from '#fleet/said-status.ts'
 import { conversationOf, partnerOf, type SessionId, sideOf } from '#fleet/session-id.ts'
-import { isLeased, type Report, type Task } from '#fleet/task.ts'
+import { isLeased, isOpen, type Report, type Task } from '#fleet/task.ts'
 import { checkHolder } from '#fleet/task-ownership.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Store } from '#store/store.ts'
+import { endAgain } from './ended-task.ts'
 import type {
   CheckedMail,
   Member,
@@ -161,7 +162,9 @@ export class StoreMember implements Member {
 
   async progress(as: Speaker, id: string, said: SaidProgress): Promise<ReportedTask> {
     this.#demand(as)
-    const { epoch, work } = await this.#held(id)
+    const task = await this.#store.task(id)
+    this.#demandHeld(task)
+    const { epoch, work } = task
     const checkpoint = said.checkpoint === null ? {} : { checkpoint: said.checkpoint }
     const report = { task: id, epoch, state: 'in_progress', progress: progressLine(said), result: null } as const
     return await this.#report({ ...report, ...checkpoint, work: work + 1 })
@@ -169,9 +172,12 @@ export class StoreMember implements Member {
 
   async end(as: Speaker, id: string, state: 'completed' | 'failed', words: string): Promise<ReportedTask> {
     this.#demand(as)
-    const { epoch } = await this.#held(id)
     const result = { exitCode: null, signal: null, tail: words }
-    return await this.#report({ task: id, epoch, state, progress: null, result })
+    const task = await this.#store.task(id)
+    const report = { task: id, epoch: task.epoch, state, progress: null, result }
+    if (!isOpen(task.state)) return await endAgain(task, this.#session, report, this.#store)
+    this.#demandHeld(task)
+    return await this.#report(report)
   }
 
   async assign(as: Speaker, wish: TaskWish): Promise<Task> {
@@ -209,12 +215,9 @@ export class StoreMember implements Member {
     })
   }
 
-  /** The task, where this very life of the agent took it: what another one holds by now is not for it to speak of. */
-  async #held(id: string): Promise<Task> {
-    const taker = this.#taker
-    const task = await this.#store.task(id)
-    if (task.holder !== this.#session || task.incarnation !== taker) throw notHeld(task, this.#session)
-    return task
+  /** Throws unless this very life of the agent took it: what another one holds by now is not for it to speak of. */
+  #demandHeld(task: Task): void {
+    if (task.holder !== this.#session || task.incarnation !== this.#taker) throw notHeld(task, this.#session)
   }
 
   #sent(messages: readonly Message[], to: string): SentMessage {
