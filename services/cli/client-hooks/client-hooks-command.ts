@@ -8,18 +8,19 @@ import { EXIT, Exit, UsageError } from '#console/failure.ts'
 import { commandEnv, stateFolder } from '#console/state-folder.ts'
 import { plain } from '#console/terminal-text.ts'
 import { SETTINGS } from '#runtime/settings.ts'
+import { changeEach, changeFiles, refuseFailed } from './change-clients.ts'
 import { codexPlaces, hookFiles, mcpFiles, type Scope } from './client-files.ts'
 import { type HookWishes, hookCommands } from './client-settings.ts'
 import { codexHooks, isTrusted } from './codex-hooks.ts'
 import { demandPerson, plannedTrust, type Trusting, type TrustPlaces, trustFile, trustHooks } from './codex-trust.ts'
-import { byFile, carryOut, type FileChange, type FileEdit, planInstall, planUninstall } from './file-edits.ts'
+import { type FileChange, type FileEdit, planInstall, planUninstall } from './file-edits.ts'
 import { type TrustMove, trustMoves } from './trust-moves.ts'
-import { unifiedDiff } from './unified-diff.ts'
 import { whatIsMissing } from './what-is-missing.ts'
 import { tellUnseen } from './what-is-unseen.ts'
 
 export interface ClientHooksOptions {
-  readonly agent?: string
+  /** As they were named, in that order. */
+  readonly agent?: readonly string[]
   readonly user?: true
   readonly project?: true
   readonly mcp?: true
@@ -30,41 +31,76 @@ export interface ClientHooksOptions {
   readonly json?: true
 }
 
-/** The hooks of a client of agents, and with --mcp the door of agents among its servers. */
+/** The hooks of clients of agents, and with --mcp the door of agents among their servers. */
 export const clientHooks = { install, uninstall }
 
 async function install(context: CommandContext, options: ClientHooksOptions): Promise<void> {
-  const { wishes: byCommand, scope } = asked(context, options)
-  if (options.trust === true) demandTrustable(context, byCommand, options)
-  const wishes = options.http === true ? { ...byCommand, door: await doorFor(context, byCommand, options) } : byCommand
+  const clients = clientsNamed(options)
+  if (options.trust === true) demandTrustable(context, clients, options)
+  if (options.http === true) demandCommandless(clients, options)
+  const outcome = await changeEach(clients, context, options, (client) => installFor(client, context, options))
+  if (options.dryRun !== true && options.json !== true) await tellMissing(context, outcome.changed, options)
+  refuseFailed(outcome)
+}
+
+async function installFor(
+  client: Client,
+  context: CommandContext,
+  options: ClientHooksOptions,
+): Promise<readonly FileChange[]> {
+  const { wishes: byCommand, scope } = asked(context, client, options)
+  const isHttp = options.http === true && client === 'claude'
+  const wishes = isHttp ? { ...byCommand, door: await doorFor(context, options) } : byCommand
   const moves = await movesBy(planInstall, wishes, scope)
   const edits = [
     ...hookFiles(wishes, scope),
     ...(options.mcp === true ? mcpFiles(wishes, scope) : []),
     ...(moves.length === 0 ? [] : [trustFile(codexPlaces(wishes, scope), [], moves)]),
   ]
-  const trusting = wishes.client === 'codex' ? trustingOf(wishes, scope, options) : null
+  const trusting = client === 'codex' ? trustingOf(wishes, scope, options) : null
   const isDryTrust = options.trust === true && options.dryRun === true && trusting !== null
-  await change(context, options, [...edits, ...(isDryTrust ? await plannedTrust(trusting, context) : [])], planInstall)
-  if (options.dryRun === true) return
+  const planned = isDryTrust ? await plannedTrust(trusting, context) : []
+  const changes = await changeFiles(context, options, [...edits, ...planned], planInstall)
+  if (options.dryRun === true) return changes
   tellMoves(moves, codexPlaces(wishes, scope), context)
   if (options.trust === true && trusting !== null) await trustHooks(trusting, context)
-  if (options.json === true) return
-  if (wishes.state !== null)
-    context.print(`sessions of ${wishes.client} speak for the state folder ${plain(wishes.state)}\n`)
-  if (options.http === true) context.tell(HTTP_SHARED)
+  if (options.json === true) return changes
+  if (wishes.state !== null) context.print(`sessions of ${client} speak for the state folder ${plain(wishes.state)}\n`)
+  if (isHttp) context.tell(HTTP_SHARED)
   if (trusting !== null) await tellTrust(context, trusting)
-  for (const { what, next } of await whatIsMissing(stateFolder(context), wishes, scope, context))
-    context.tell(`s2: ${what}\n  next: ${next}\n`)
-  await tellUnseen(stateFolder(context), [wishes.client], 'seen', context)
+  return changes
+}
+
+/** What several clients lack is told once. */
+async function tellMissing(
+  context: CommandContext,
+  clients: readonly Client[],
+  options: ClientHooksOptions,
+): Promise<void> {
+  const state = stateFolder(context)
+  const missing = new Map<string, string>()
+  for (const client of clients) {
+    const { wishes, scope } = asked(context, client, options)
+    for (const { what, next } of await whatIsMissing(state, wishes, scope, context)) missing.set(what, next)
+  }
+  for (const [what, next] of missing) context.tell(`s2: ${what}\n  next: ${next}\n`)
+  await tellUnseen(state, clients, 'seen', context)
 }
 
 const HTTP_SHARED = `s2: where others log in to this machine, leave --http out: whoever takes the port while s2-keepalive is away hears and answers these hooks
 `
 
-function demandTrustable(context: CommandContext, { client }: HookWishes, options: ClientHooksOptions): void {
-  if (client !== 'codex') throw new UsageError(`${client} asks for no trust in hooks`, 'leave --trust out')
+function demandTrustable(context: CommandContext, clients: readonly Client[], options: ClientHooksOptions): void {
+  if (!clients.includes('codex'))
+    throw new UsageError(`${clients.join(', ')}: no trust in hooks is asked for`, 'leave --trust out')
   if (options.dryRun !== true) demandPerson(options.yes === true, context)
+}
+
+function demandCommandless(clients: readonly Client[], { project }: ClientHooksOptions): void {
+  if (!clients.includes('claude'))
+    throw new UsageError(`${clients.join(', ')}: commands alone are run`, 'leave --http out')
+  // A project is read by others, and its settings hold the secret.
+  if (project === true) throw new UsageError('--http is for --user alone', 'leave one of them out')
 }
 
 function trustingOf(wishes: HookWishes, scope: Scope, options: ClientHooksOptions): Trusting {
@@ -83,16 +119,27 @@ async function tellTrust(context: CommandContext, { hooks: path }: Trusting): Pr
   else if (skipped > 0) context.tell(`s2: codex skips ${skipped} of these hooks, which nobody trusts\n${TRUST_NEXT}`)
 }
 
-/** Takes the hooks away, and the server with them: one without the other is of no use. */
 async function uninstall(context: CommandContext, options: ClientHooksOptions): Promise<void> {
-  const { wishes: byCommand, scope } = asked(context, options)
+  const clients = clientsNamed(options)
+  refuseFailed(await changeEach(clients, context, options, (client) => uninstallFor(client, context, options)))
+}
+
+/** Takes the hooks away, and the server with them: one without the other is of no use. */
+async function uninstallFor(
+  client: Client,
+  context: CommandContext,
+  options: ClientHooksOptions,
+): Promise<readonly FileChange[]> {
+  const { wishes: byCommand, scope } = asked(context, client, options)
   const wishes = { ...byCommand, door: await doorHere(context, byCommand, scope) }
   const moves = await movesBy(planUninstall, wishes, scope)
   const places = codexPlaces(wishes, scope)
-  const trust = wishes.client === 'codex' ? [trustFile(places, [], moves)] : []
-  await change(context, options, [...hookFiles(wishes, scope), ...mcpFiles(wishes, scope), ...trust], planUninstall)
+  const trust = client === 'codex' ? [trustFile(places, [], moves)] : []
+  const edits = [...hookFiles(wishes, scope), ...mcpFiles(wishes, scope), ...trust]
+  const changes = await changeFiles(context, options, edits, planUninstall)
   if (options.dryRun !== true) tellMoves(moves, places, context)
   if (wishes.door !== null && options.dryRun !== true) await removeHookDoor(stateFolder(context))
+  return changes
 }
 
 /** Which hooks of others stand elsewhere for Codex after a change of ours. */
@@ -131,14 +178,7 @@ async function doorHere(
 const DOOR_PORT = 7_438
 
 /** The door that keepalive opens on this host; asked for where it is not yet. */
-async function doorFor(
-  context: CommandContext,
-  { client }: HookWishes,
-  options: ClientHooksOptions,
-): Promise<HookDoor> {
-  if (client !== 'claude') throw new UsageError(`${client} runs commands alone`, 'leave --http out')
-  // A project is read by others, and its settings hold the secret.
-  if (options.project === true) throw new UsageError('--http is for --user alone', 'leave one of them out')
+async function doorFor(context: CommandContext, options: ClientHooksOptions): Promise<HookDoor> {
   const state = stateFolder(context)
   const known = await readHookDoor(state)
   if (known !== null) return known
@@ -159,11 +199,11 @@ interface StatusRow {
 
 /** Shows where hooks of S2 are installed; ends with 1 where none are. */
 export async function clientHooksStatus(context: CommandContext, options: ClientHooksOptions): Promise<void> {
-  const clients = options.agent === undefined ? CLIENTS : [clientNamed(options.agent)]
+  const clients = options.agent === undefined ? CLIENTS : clientsNamed(options)
   const found: StatusRow[] = []
   for (const agent of clients) {
     for (const isProject of [false, true]) {
-      const { wishes, scope } = asked(context, { agent, ...(isProject ? { project: true } : {}) })
+      const { wishes, scope } = asked(context, agent, isProject ? { project: true } : {})
       const door = await doorHere(context, wishes, scope)
       const hooks = [hookFiles(wishes, scope), ...(door === null ? [] : [hookFiles({ ...wishes, door }, scope)])]
       const ofHooks = await stateOf(hooks.flat())
@@ -220,14 +260,23 @@ const TRUST_NEXT = `  next: s2 hooks install --agent codex --trust, or call /hoo
 const CODEX_TRUST = `s2: codex runs no hook that nobody trusts, and says nothing of it
 ${TRUST_NEXT}`
 
-function asked(context: CommandContext, options: ClientHooksOptions): { wishes: HookWishes; scope: Scope } {
+function asked(
+  context: CommandContext,
+  client: Client,
+  options: ClientHooksOptions,
+): { wishes: HookWishes; scope: Scope } {
   if (options.user === true && options.project === true) throw new UsageError('--user and --project exclude each other')
   const { env, folder } = context
   const scope = { isProject: options.project === true, folder, home: env.HOME ?? homedir(), env }
-  return { wishes: { client: clientNamed(options.agent), state: stateNamed(context), door: null }, scope }
+  return { wishes: { client, state: stateNamed(context), door: null }, scope }
 }
 
-function clientNamed(name: string | undefined): Client {
+/** Each client once. A name that is none is refused before anything is done. */
+function clientsNamed({ agent = [] }: ClientHooksOptions): readonly Client[] {
+  return [...new Set(agent.map(clientNamed))]
+}
+
+function clientNamed(name: string): Client {
   const client = CLIENTS.find((each) => each === name)
   if (client === undefined)
     throw new UsageError(`there is no client ${JSON.stringify(name)}`, `name one of ${CLIENTS.join(', ')}`)
@@ -240,40 +289,4 @@ function stateNamed(context: CommandContext): string | null {
   if (state === undefined) return null
   const path = resolve(context.folder, SETTINGS.S2_STATE.parse(state))
   return path === SETTINGS.S2_STATE.parse(SETTINGS.S2_STATE.fallback) ? null : path
-}
-
-/** Plans all changes before it makes the first: a broken file leaves every other as it is. */
-async function change(
-  context: CommandContext,
-  { dryRun, json }: ClientHooksOptions,
-  wanted: readonly FileEdit[],
-  plan: (edit: FileEdit) => Promise<FileChange>,
-): Promise<void> {
-  const edits = byFile(wanted)
-  const changes: FileChange[] = []
-  for (const edit of edits) changes.push(await plan(edit))
-  if (dryRun === true) return tellPlan(context, changes, json === true)
-  for (const [index, edit] of edits.entries()) {
-    await carryOut(edit, changes[index] as FileChange, plan === planInstall)
-  }
-  const told = changes.map((each) => ({ path: each.path, what: whatOf(each) }))
-  context.print(
-    json === true ? `${JSON.stringify(told, null, 2)}\n` : told.map(({ path, what }) => `${path} ${what}\n`).join(''),
-  )
-}
-
-/** A diff is shown, kept and passed on. */
-const SECRET = /Bearer [0-9a-f]{64}/g
-
-function tellPlan(context: CommandContext, changes: readonly FileChange[], isJson: boolean): void {
-  const diff = changes
-    .map(({ path, before, after }) => unifiedDiff(path, before, after))
-    .join('')
-    .replaceAll(SECRET, 'Bearer …')
-  context.print(isJson ? `${JSON.stringify({ diff }, null, 2)}\n` : diff)
-}
-
-function whatOf({ before, after }: FileChange): string {
-  if (before === after) return before === null ? 'is not there' : 'is as it should be'
-  return after === null ? 'is removed' : 'is written'
 }

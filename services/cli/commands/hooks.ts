@@ -12,6 +12,7 @@ Examples:
   s2 hooks install --agent claude --mcp  Claude Code tells S2 what it does, and has the tools of the fleet
   s2 hooks install --agent codex --trust Codex runs them, once you say yes
   s2 hooks install --agent codex --dry-run
+  s2 hooks install --agent claude --agent codex --mcp
   s2 hooks status                        which clients have the hooks`
 
 /** Each kind of hooks is an option, and has a module of its own. */
@@ -42,7 +43,7 @@ export function define(command: Command, context: CommandContext): void {
   command
     .command('status')
     .description('show which clients have the hooks and the tools of S2, for you and for this folder')
-    .option('--agent <client>', 'one client alone')
+    .option('--agent <client>', 'one client alone; may be given again', alsoNamed)
     .option('--json', 'print JSON')
     .action(async (options: ClientHooksOptions) => {
       await (await import('../client-hooks/client-hooks-command.ts')).clientHooksStatus(context, options)
@@ -57,7 +58,11 @@ function withKinds(command: Command): Command {
   return command
     .option('--git', 'the hooks of a git repository: commits are checked against the files that others reserved')
     .option('--repo <folder>', 'with --git: a checkout of the repository; by default this folder')
-    .option('--agent <client>', 'the hooks of a client: claude, codex, gemini or opencode')
+    .option(
+      '--agent <client>',
+      'the hooks of a client: claude, codex, gemini or opencode; may be given again',
+      alsoNamed,
+    )
     .option('--user', 'with --agent: for all of your projects (the default)')
     .option('--project', 'with --agent: for this folder alone, on this machine')
     .option('--mcp', 'with --agent: also the tools of the fleet, `s2 mcp`')
@@ -66,8 +71,14 @@ function withKinds(command: Command): Command {
     .option('--json', 'print JSON')
 }
 
+function alsoNamed(client: string, before: readonly string[] = []): readonly string[] {
+  return [...before, client]
+}
+
 /** Only the module of the kind that is asked for is loaded. */
 async function kindOf(options: HooksOptions): Promise<HookKind> {
+  if (options.git === true && options.agent !== undefined)
+    throw new UsageError('--git and --agent exclude each other', 'call it once for each')
   if (options.git === true) return (await import('../git-hooks/git-hooks-command.ts')).gitHooks
   if (options.agent !== undefined) return (await import('../client-hooks/client-hooks-command.ts')).clientHooks
   throw new UsageError(

@@ -292,3 +292,67 @@ test('a plugin of somebody else is not written over', async () => {
   assert.equal((await home.s2('uninstall', '--agent', 'opencode')).code, 1)
   assert.equal(readFileSync(path, 'utf8'), 'export const Mine = 1\n')
 })
+
+test('all clients that are named get their hooks, in their order, and lose them', async () => {
+  const home = new Home()
+  const both = ['--agent', 'gemini', '--agent', 'claude', '--agent', 'gemini']
+  const dry = await home.s2('install', ...both, '--dry-run')
+  assert.match(dry.out, /\+\+\+ .*\.gemini\/settings\.json\n[\s\S]*\+\+\+ .*\.claude\/settings\.json\n/)
+  assert.equal(dry.out.match(/^\+\+\+ /gm)?.length, 2, 'named twice is named once')
+  assert.deepEqual(home.files(), ['project'])
+  const { diff } = JSON.parse((await home.s2('install', ...both, '--dry-run', '--json')).out)
+  assert.equal(diff, dry.out)
+  const installed = await home.s2('install', ...both)
+  assert.equal(installed.code, 0, installed.err)
+  assert.match(installed.out, /\.gemini\/settings\.json is written\n[\s\S]*\.claude\/settings\.json is written\n/)
+  assert.equal(installed.err.match(/no s2-keepalive answers/g)?.length, 1, 'what both lack is told once')
+  const status = await home.s2('status', ...both, '--json')
+  const rows = JSON.parse(status.out) as { agent: string; state: string }[]
+  assert.deepEqual([...new Set(rows.map(({ agent }) => agent))], ['gemini', 'claude'])
+  assert.equal(rows.filter(({ state }) => state === 'installed').length, 2)
+  const again = JSON.parse((await home.s2('install', ...both, '--json')).out) as { agent: string; what: string }[]
+  assert.deepEqual(
+    again.map(({ agent, what }) => [agent, what]),
+    [
+      ['gemini', 'is as it should be'],
+      ['claude', 'is as it should be'],
+    ],
+  )
+  assert.equal((await home.s2('uninstall', ...both)).code, 0)
+  assert.deepEqual(home.files(), ['project'])
+})
+
+test('a client that fails is told of, and hides no other', async () => {
+  const home = new Home()
+  home.put('.gemini/settings.json', '{')
+  const { code, out, err } = await home.s2('install', '--agent', 'gemini', '--agent', 'claude')
+  assert.equal(code, 1)
+  assert.match(out, /\.claude\/settings\.json is written/)
+  assert.match(err, /^s2: gemini: .*settings\.json is not JSON \(line 1\): nothing was changed/)
+  const json = await home.s2('install', '--agent', 'gemini', '--agent', 'claude', '--json')
+  assert.equal(json.code, 1)
+  assert.equal(JSON.parse(json.out).length, 1)
+  assert.match(JSON.parse(json.err).error.message, /^gemini: /)
+  const away = await home.s2('uninstall', '--agent', 'gemini', '--agent', 'claude')
+  assert.equal(away.code, 1)
+  assert.deepEqual(
+    home.files().filter((name) => name.startsWith('.claude')),
+    [],
+  )
+})
+
+test('a wrong name, or an option that is for none of them, is refused before anything is written', async () => {
+  const home = new Home()
+  for (const wrong of [
+    ['--agent', 'claude', '--agent', 'cluade'],
+    ['--agent', 'claude', '--agent', 'gemini', '--trust', '--yes'],
+    ['--agent', 'codex', '--agent', 'gemini', '--http'],
+    ['--agent', 'claude', '--git'],
+  ]) {
+    const { code, out } = await home.s2('install', ...wrong)
+    assert.deepEqual([code, out, home.files()], [64, '', ['project']], wrong.join(' '))
+  }
+  const mixed = await home.s2('install', '--agent', 'gemini', '--agent', 'claude', '--http')
+  assert.equal(mixed.code, 0, mixed.err)
+  assert.match(home.get('.claude/settings.json'), /"type": "http"/)
+})
