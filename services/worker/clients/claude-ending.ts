@@ -1,6 +1,7 @@
 import { stateAfterFailure } from '#agents/failure-codes.ts'
 import { retryTimeIn } from '#agents/retry-time.ts'
 import type { ClientEnding } from './client-driver.ts'
+import { type AskedTool, deniedInWords } from './denied-tools.ts'
 import { field, listOf, numberOf, textOf } from './said.ts'
 
 /** What a talk remembers that its result line does not say itself. */
@@ -9,8 +10,8 @@ export interface ClaudeMemory {
   readonly error: string | null
   /** When the limit of use that refused it is over, milliseconds since 1970. */
   readonly limitEndsAt: number | null
-  /** The denied tools after which no other tool went well, each in one line. */
-  readonly denied: readonly string[]
+  /** The denied tools after which no other tool went well. */
+  readonly denied: readonly AskedTool[]
   readonly isResumed: boolean
 }
 
@@ -40,8 +41,8 @@ export function claudeEnding(result: unknown, memory: ClaudeMemory, now: number,
 
 /** An answer counts as one that the task is done, unless the model refused, or what it was denied was the last that it tried. */
 function answer(result: unknown, text: string, { denied }: ClaudeMemory): ClientEnding {
-  const said = text === '' ? '' : `; it said: ${text}`
-  if (denied.length > 0) return { is: 'failed', why: `permission denied for ${denied.join(', ')}${said}` }
-  if (field(result, 'stop_reason') === 'refusal') return { is: 'failed', why: `the model refused${said}` }
+  if (denied.length > 0) return { is: 'failed', why: deniedInWords(denied, text) }
+  if (field(result, 'stop_reason') === 'refusal')
+    return { is: 'failed', why: `the model refused${text === '' ? '' : `; it said: ${text}`}` }
   return { is: 'done', text }
 }

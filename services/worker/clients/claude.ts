@@ -2,10 +2,10 @@ import type { AgentOptions } from '#agents/agent-options.ts'
 import { addUsage, NO_USAGE, type Usage, usageBeyond } from '#fleet/usage.ts'
 import { claudeEnding } from './claude-ending.ts'
 import type { ClientDriver, ClientEnding, ClientTalk, TalkParts } from './client-driver.ts'
+import { type AskedTool, askedTool } from './denied-tools.ts'
 import { claudeTrust } from './folder-trust.ts'
 import { S2_SERVER, type S2Tools } from './s2-tools.ts'
 import { field, listOf, numberOf, shown, textOf } from './said.ts'
-import { toolLine } from './tool-line.ts'
 
 /**
  * Claude Code as `claude -p` with JSON lines on both sides. What it is told goes through standard input alone, and it ends when
@@ -43,8 +43,8 @@ function serverOf({ command: [command, ...args], env }: S2Tools): string {
 class ClaudeTalk implements ClientTalk {
   readonly #parts: TalkParts
   readonly #zone: string
-  readonly #tools = new Map<string, string>()
-  #denied: string[] = []
+  readonly #tools = new Map<string, AskedTool>()
+  #denied: AskedTool[] = []
   #error: string | null = null
   #limitEndsAt: number | null = null
   /** What the turns that have ended used. */
@@ -99,9 +99,9 @@ class ClaudeTalk implements ClientTalk {
     }
     if (subtype === 'permission_denied') {
       const id = textOf(field(message, 'tool_use_id')) ?? ''
-      const line = this.#tools.get(id) ?? textOf(field(message, 'tool_name')) ?? 'a tool'
-      this.#denied.push(line)
-      this.#parts.show(`permission denied for ${line}`)
+      const tool = this.#tools.get(id) ?? askedTool(textOf(field(message, 'tool_name')) ?? 'a tool', {})
+      this.#denied.push(tool)
+      this.#parts.show(`permission denied for ${tool.line}`)
     }
   }
 
@@ -119,9 +119,9 @@ class ClaudeTalk implements ClientTalk {
       const [type, text, name] = ['type', 'text', 'name'].map((each) => textOf(field(block, each)))
       if (type === 'text' && text !== null && text !== undefined) this.#parts.show(text)
       if (type === 'tool_use' && name !== null && name !== undefined) {
-        const line = toolLine(name, field(block, 'input'))
-        this.#tools.set(textOf(field(block, 'id')) ?? line, line)
-        this.#parts.show(line)
+        const tool = askedTool(name, field(block, 'input'))
+        this.#tools.set(textOf(field(block, 'id')) ?? tool.line, tool)
+        this.#parts.show(tool.line)
       }
     }
   }

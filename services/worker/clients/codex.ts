@@ -3,6 +3,7 @@ import { NO_USAGE, type Usage } from '#fleet/usage.ts'
 import { VERSION } from '#runtime/version.ts'
 import type { ClientDriver, ClientEnding, ClientTalk, TalkParts } from './client-driver.ts'
 import { codexFailure, fullUntil } from './codex-ending.ts'
+import { deniedByMode } from './denied-tools.ts'
 import { codexTrust } from './folder-trust.ts'
 import { S2_SERVER, type S2Tools } from './s2-tools.ts'
 import { field, numberOf, textOf } from './said.ts'
@@ -203,8 +204,7 @@ class CodexTalk implements ClientTalk {
     if (status === 'failed') return codexFailure(field(turn, 'error'), this.#limitEndsAt, this.#parts.now(), this.#zone)
     if (status !== 'completed') return { is: 'failed', why: `the turn was ${status ?? 'left'}` }
     if (this.#denied.length === 0) return { is: 'done', text: this.#text }
-    const said = this.#text === '' ? '' : `; it said: ${this.#text}`
-    return { is: 'failed', why: `permission denied for ${this.#denied.join(', ')}${said}` }
+    return { is: 'failed', why: deniedByMode(this.#denied, this.#text, this.#options.permissionMode) }
   }
 
   #fail(error: unknown): void {

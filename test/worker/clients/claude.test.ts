@@ -64,8 +64,34 @@ test('turns that are used up fail the task', () => {
 test('a tool that is denied and was the last that it tried fails the task, with what it was', () => {
   const { talk, shown } = hear('claude', recorded('claude-denied'))
   const line = 'Bash: touch /project/x; curl http://x'
-  assert.deepEqual(talk.ending, { is: 'failed', why: `permission denied for ${line}; it said: answer 14` })
+  const next =
+    '"allowedTools": ["Bash(COMMAND)"] of this worker in the fleet file would allow it, or --allowed-tool of s2 work'
+  assert.deepEqual(talk.ending, { is: 'failed', why: `permission denied for ${line}; it said: answer 14; ${next}` })
   assert.deepEqual(shown, [line, `permission denied for ${line}`, 'answer 14'])
+})
+
+test('of denied tools the keys of the fleet file are said that would allow them', () => {
+  const why = (...asked: readonly (readonly [string, object])[]): string => {
+    const blocks = asked.map(([name, input], index) => ({ type: 'tool_use', id: `t-${index}`, name, input }))
+    const denied = asked.map((_, index) => ({
+      type: 'system',
+      subtype: 'permission_denied',
+      tool_use_id: `t-${index}`,
+    }))
+    const result = { type: 'result', subtype: 'success', is_error: false, result: '' }
+    const { ending } = hear('claude', [{ type: 'assistant', message: { content: blocks } }, ...denied, result]).talk
+    return ending?.is === 'failed' ? ending.why : ''
+  }
+  assert.equal(
+    why(['Bash', { command: 'npm run "unit tests"' }]),
+    'permission denied for Bash: npm run "unit tests"; "allowedTools": ["Bash(npm run \\"unit tests\\")"] of this worker in the fleet file would allow it, or --allowed-tool of s2 work',
+  )
+  assert.match(
+    why(['Edit', { file_path: 'a.ts' }], ['WebFetch', { url: 'https://x.example' }], ['Write', { file_path: 'b' }]),
+    /; "permissionMode": "acceptEdits" and "allowedTools": \["WebFetch"\] of this worker in the fleet file would allow it, or --permission-mode and --allowed-tool of s2 work$/,
+  )
+  for (const command of ['rm *', 'a; b', 'a $(b)', 'a\nb', 'a'.repeat(151)])
+    assert.match(why(['Bash', { command }]), /\["Bash\(COMMAND\)"\]/, 'no rule allows more than was asked')
 })
 
 test('a tool that goes well afterwards is a way around a denied one', () => {

@@ -97,7 +97,7 @@ test('a declined command that was the last that it tried fails the task, and one
   const denied = hear('codex', [...lines.slice(0, -1), item('declined'), end]).talk.ending
   assert.deepEqual(denied, {
     is: 'failed',
-    why: 'permission denied for shell: rm x; it said: answer 7',
+    why: 'permission denied for shell: rm x; it said: answer 7; "permissionMode" of this worker in the fleet file, or --permission-mode of s2 work, says what it may do: read-only, workspace-write or danger-full-access (now as Codex is set)',
   })
   const around = hear('codex', [...lines.slice(0, -1), item('declined'), item('completed'), end]).talk.ending
   assert.equal(around?.is, 'done')
