@@ -1,7 +1,7 @@
 #!/bin/sh
 # Completes a base image for S2: runs in a container of it as root, with this script on standard input (see docker/image.sh).
-# Installs the Debian packages that S2 needs, and removes documentation and completions. The argument says whether git is
-# needed too. Exit code 3: the image is complete and small already.
+# Installs the Debian packages that S2 needs, and removes what no container uses: documentation, completions, rare character
+# sets. The argument says whether git is needed too. Exit code 3: the image is complete and small already.
 set -eu
 
 # cred-sync needs git itself and its HTTPS helper; the rest of the package needs 100 MB of Perl.
@@ -40,7 +40,15 @@ elif [ "$(du -skc /usr/share/doc /usr/share/man /usr/share/locale /var/lib/apt/l
   exit 3
 fi
 
+# Of libc's character sets those stay that newer Debians have without an extra package: Unicode and the Western European ones.
+for folder in /usr/lib/*/gconv; do
+  rare=$folder/gconv-modules.d/gconv-modules-extra.conf
+  [ -e "$rare" ] || continue
+  awk '$1 == "module" { print "/" $4 ".so" }' "$folder/gconv-modules" >/tmp/common
+  find "$folder" -maxdepth 1 -name '*.so' | grep -vFf /tmp/common | xargs rm -f "$rare"
+  iconvconfig # makes the index of those that are left
+done
 # Licences stay.
 find /usr/share/doc -type f ! -name copyright -delete
-rm -rf /usr/share/man /usr/share/info /usr/share/locale /usr/share/lintian /usr/share/bash-completion /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old \
-  /var/lib/dpkg/*-old /var/log/apt /var/log/*.log /tmp/git /tmp/said
+rm -rf /usr/share/man /usr/share/info /usr/share/locale /usr/share/lintian /usr/share/bash-completion /usr/share/zoneinfo/right /usr/bin/tini-static /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old \
+  /var/lib/dpkg/*-old /var/log/apt /var/log/*.log /tmp/git /tmp/said /tmp/common

@@ -252,7 +252,8 @@ must 'make image builds it on a Debian as debootstrap makes it' env http_proxy=h
 check 'nothing is left of what it was made with' eval 'lacks s2-base- docker image ls && lacks s2-base- docker ps --all'
 bytes() { docker image inspect --format '{{.Size}}' "$1"; }
 printf '%9s s2 has %s MB, on a Debian that had %s MB\n' '' "$(($(bytes s2) / 1000000))" "$(($(bytes s2-base) / 1000000))"
-check 'it has 220 MB or less' test "$(bytes s2)" -le 220000000
+check 'it has 210 MB or less' test "$(bytes s2)" -le 210000000
+check 'nothing that it lists is broken, and it converts texts' docker run --rm --entrypoint sh s2 -c '[ -z "$(dpkg --audit)" ] && [ "$(printf "gr\374n" | iconv -f LATIN1 -t UTF-8)" = grün ]'
 check 'the command line is what runs unless told otherwise' sh -c 'docker run --rm s2 | grep -q "keeps a fleet\|Keeps a fleet"'
 check 'it runs as nobody in particular' sh -c 'docker run --rm --entrypoint id s2 | grep "uid=7433(s2) gid=7433(s2)"'
 check 'no file of it can be changed by its user' sh -c '! docker run --rm --entrypoint find s2 / -xdev \( -path /proc -o -path /tmp -o -path /var/tmp -o -path /var/lib/s2 -o -path /srv/store -o -path /home/s2 -o -path /run/lock \) -prune -o -writable ! -type l -print | grep .'
