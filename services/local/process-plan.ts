@@ -49,6 +49,11 @@ export function localRemote(state: string): string {
   return join(state, 'remote.git')
 }
 
+/** Whether anything is started that wakes an agent. */
+export function isWoken({ wake, settings }: AgentSpec, fleet: Fleet): boolean {
+  return wake !== null || settings.S2_WAKE_BY !== undefined || fleet.settings.S2_WAKE_BY !== undefined
+}
+
 /** The programs of each agent, and their settings. */
 export function planPrograms(fleet: Fleet, around: PlanContext): ProgramPlan[] {
   const { orchestrator } = fleet
@@ -68,8 +73,7 @@ export function planPrograms(fleet: Fleet, around: PlanContext): ProgramPlan[] {
   })
   // Without a command an agent may still be woken, by its client.
   const wakes = (spec: AgentSpec, stage: number, source: FleetSettings): ProgramPlan[] => {
-    const { S2_WAKE_BY: by = fleet.settings.S2_WAKE_BY } = spec.settings
-    if (spec.wake === null && by === undefined) return []
+    if (!isWoken(spec, fleet)) return []
     return [plan(spec, 'fs-watcher', stage, { ...source, ...(spec.wake === null ? {} : { S2_WAKE: spec.wake }) })]
   }
   const host = (spec: AgentSpec, stage: number): ProgramPlan => plan(spec, 'keepalive', stage, { S2_HOST: spec.agent })

@@ -9,6 +9,7 @@ import { makeRemote } from '#git/git-publisher.ts'
 import { askHealth, healthSocket } from '#runtime/health-client.ts'
 import { ConfigError } from '#runtime/read-settings.ts'
 import { parseAddress } from '#runtime/setting-parsers.ts'
+import { WOKEN_PLACE } from '#runtime/wake-settings.ts'
 import { readCredentials } from '#spool/credentials.ts'
 import { openStore } from '#store/open-store.ts'
 import type { Store } from '#store/store.ts'
@@ -18,7 +19,7 @@ import type { DemoTask } from './demo-tasks.ts'
 import type { EventReporter } from './event-reporter.ts'
 import { FleetProcesses } from './fleet-processes.ts'
 import type { AgentSpec, Fleet } from './parse-fleet-description.ts'
-import { localRemote, type ProgramPlan, planPrograms, STAGE, stateOf } from './process-plan.ts'
+import { isWoken, localRemote, type ProgramPlan, planPrograms, STAGE, stateOf } from './process-plan.ts'
 import { killAll, markedBy } from './process-tree.ts'
 import { startReaper } from './reaper-process.ts'
 import { runFleet } from './while-fleet-runs.ts'
@@ -87,9 +88,13 @@ function tellUp({ fleet, state, context: { env }, reporter }: StartFleetParts, p
   const see = `S2_STATE=${quoted(state)} s2 status`
   const text = `${programs} programs for ${fleet.workers.length + 1} agents${where}; see them with: ${see}`
   reporter.tell({ agent: ORCHESTRATOR, program: 's2 up', event: 'up', fields: { text } })
-  for (const { agent } of fleet.workers.filter(({ exec, client }) => exec === null && client === null)) {
+  for (const worker of fleet.workers.filter(({ exec, client }) => exec === null && client === null)) {
+    const { agent, number } = worker
     const start = `S2_STATE=${quoted(stateOf(agent, state))} is for an agent that you start`
-    reporter.tell({ agent, program: 's2 up', event: 'a place:', fields: { text: start } })
+    const wake = isWoken(worker, fleet)
+      ? ''
+      : `; nothing wakes it: say ${WOKEN_PLACE} of worker ${number} in the fleet file`
+    reporter.tell({ agent, program: 's2 up', event: 'a place:', fields: { text: `${start}${wake}` } })
   }
 }
 

@@ -122,6 +122,14 @@ test('a worker that nothing is to be started for is told of as a place, with its
   await fleet.until('the place is told of', () => fleet.output.includes('a place:'))
   const state = join(fleet.state, 'workers', 's2-worker-1')
   assert.ok(fleet.output.includes(`S2_STATE='${state}' is for an agent that you start`))
+  assert.match(fleet.output, /; nothing wakes it: say .*S2_WAKE_BY.* of worker 1 in the fleet file/)
+})
+
+test('of a place that is woken nothing more is asked', async () => {
+  await using fleet = await LocalFleet.make('woken', { exec: undefined, settings: { S2_WAKE_BY: 'tmux' } })
+  fleet.start()
+  await fleet.until('the place is told of', () => fleet.output.includes('a place:'))
+  assert.doesNotMatch(fleet.output, /nothing wakes it/)
 })
 
 test('a fleet comes up from nothing, works, tells, and ends without leaving anything', async () => {

@@ -4,6 +4,7 @@ import { readClientSessions } from '#agents/client-sessions-folder.ts'
 import type { CommandContext } from '#console/context.ts'
 import { fleetAbove } from '#console/state-folder.ts'
 import { askHealth, healthSocket } from '#runtime/health-client.ts'
+import { WOKEN_PLACE } from '#runtime/wake-settings.ts'
 import { readCredentials } from '#spool/credentials.ts'
 import { readPlainFile } from '#spool/plain-file.ts'
 import { folderOf, mcpFiles, type Scope } from './client-files.ts'
@@ -50,8 +51,15 @@ function noKeepalive(state: string, above: string | null): Missing {
 function noWatcher(state: string): Missing {
   return {
     what: `no s2-fs-watcher answers in ${state}: nobody wakes this agent when it has mail`,
-    next: 'sudo systemctl enable --now s2-fs-watcher; under s2 up "S2_WAKE_BY" among the "settings" of the fleet file starts one',
+    next: placeOf(state) ?? 'sudo systemctl enable --now s2-fs-watcher',
   }
+}
+
+/** What to say in the fleet file of the worker of `s2 up` whose state folder this is; null where it is none. */
+function placeOf(state: string): string | null {
+  const number = /\/workers\/s2-worker-(\d+)$/.exec(state)?.[1]
+  if (number === undefined) return null
+  return `put ${WOKEN_PLACE} into worker ${number} of the fleet file, and start s2 up again`
 }
 
 const NO_CREDENTIAL: Missing = {

@@ -13,6 +13,12 @@ const WAYS = [
   'desktop',
 ] as const
 
+/** What wakes a client of an agent itself, as S2_WAKE_BY names it: a fleet file says it of a worker whose client a person starts. */
+const CLIENT_WAYS = 'inbox_socket,rewake,app_server,codex_queue,tmux'
+
+/** What a fleet file says of such a worker, word for word. */
+export const WOKEN_PLACE = `"settings": { "S2_WAKE_BY": "${CLIENT_WAYS}" }`
+
 /** The settings of waking. */
 export const WAKE_SETTINGS = {
   S2_WAKE: {

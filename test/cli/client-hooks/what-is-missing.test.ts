@@ -6,6 +6,8 @@ import { dirname, join } from 'node:path'
 import { after, test } from 'node:test'
 import { publishClientSession } from '../../../services/core/agents/client-sessions-folder.ts'
 import { publishCredential } from '../../../services/core/spool/credentials.ts'
+import { parseFleet } from '../../../services/local/parse-fleet-description.ts'
+import { planPrograms } from '../../../services/local/process-plan.ts'
 import { run } from '../run-command.ts'
 
 const base = mkdtempSync(join(tmpdir(), 's2-missing-'))
@@ -78,6 +80,20 @@ test('below the folder of a fleet of s2 up, its state folders are named', async 
     const { err } = await run(command, { env: { HOME: home.path }, folder: join(home.path, 'project') })
     assert.match(err, /\n {2}next: the fleet of s2 up in /, command.join(' '))
   }
+})
+
+test('in the place of a worker of s2 up, what is to be put into the fleet file is said word for word', async () => {
+  const home = new Home()
+  const S2_STATE = join(home.path, '.s2', 'workers', 's2-worker-4')
+  mkdirSync(S2_STATE, { recursive: true })
+  const err = await home.installWith({ S2_STATE }, 'claude')
+  const said =
+    /no s2-fs-watcher answers .*\n {2}next: put ("settings": \{.*\}) into worker 4 of the fleet file, and start s2 up again\n/
+  const line = said.exec(err)?.[1]
+  assert.ok(line !== undefined, err)
+  const fleet = parseFleet({ workers: [{ number: 4, role: 'review', ...JSON.parse(`{${line}}`) }] }, 'fleet.json')
+  const plans = planPrograms(fleet, { state: '/state', folder: '/here', env: {} })
+  assert.ok(plans.some(({ agent, program }) => agent === 's2-worker-4' && program === 'fs-watcher'))
 })
 
 test('where all is there nothing is told', async () => {
