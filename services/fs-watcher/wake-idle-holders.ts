@@ -59,7 +59,7 @@ export function idleHolders(sessions: readonly ClientSession[], tasks: readonly 
     (each) => each.activity.state === 'idle' && now - each.since >= IDLE_MS && !hasClientEnded(each),
   )
   return tasks
-    .filter(({ lost }) => lost === null)
+    .filter(({ lost, ended }) => lost === null && ended === null)
     .flatMap((held) => {
       const session = idle.find((each) => holds(each, held))
       return session === undefined ? [] : [{ session, held }]

@@ -5,6 +5,7 @@ import type { Log } from '#runtime/log.ts'
 import type { RetryLoop } from '#runtime/retry-loop.ts'
 import type { TroubleLog } from '#runtime/trouble-log.ts'
 import { type HeldTask, isHolderAlive } from '#spool/held-tasks.ts'
+import type { OutboxOutcome } from '#spool/outbox.ts'
 import type { Store } from '#store/store.ts'
 import { folderLoop } from './folder-loop.ts'
 
@@ -21,6 +22,8 @@ export interface HeldByHand {
   readonly leaseMs: number
   /** The signs of work that the client of a task has shown so far. */
   signsOf(held: HeldTask): Promise<number>
+  /** What became of the item of the outbox by which a task was ended. */
+  outcomeOf(ended: string): Promise<OutboxOutcome>
   /** Whether its client has left it, though the process that held both lives on. */
   hasLeft(held: HeldTask): Promise<boolean>
   /** Watches for changes until disposed. Left out: only the polls find them. */
@@ -96,6 +99,7 @@ export class HeldTaskRenewal {
 
   async #tend(held: HeldTask, renewedAt: number): Promise<'renewed' | 'fresh' | 'failed' | 'gone'> {
     const { files, clock, leaseMs, log, place, hasLeft } = this.#parts
+    if (held.ended !== null) return await this.#tendEnded(held, held.ended, renewedAt)
     if (!isHolderAlive(held, place) || (await hasLeft(held))) {
       await files.remove(held)
       if (held.lost === null) log.info('held task let lapse', { task: held.task, epoch: held.epoch, client: held.by })
@@ -103,6 +107,23 @@ export class HeldTaskRenewal {
     }
     if (held.lost !== null || clock.now() - renewedAt < leaseMs * DUE) return 'fresh'
     return await this.#renew(held)
+  }
+
+  /**
+   * A task that its holder has ended stays its own until the bridge knows that, whether or not the holder lives: another would do it once
+   * more. One whose end was refused is held as before.
+   */
+  async #tendEnded(held: HeldTask, ended: string, renewedAt: number): Promise<'renewed' | 'fresh' | 'failed' | 'gone'> {
+    const { files, clock, leaseMs, log, outcomeOf } = this.#parts
+    const outcome = await outcomeOf(ended)
+    if (outcome === 'carried' || outcome === 'unknown' || held.lost !== null) {
+      await files.remove(held)
+      return 'gone'
+    }
+    if (outcome === 'waiting') return clock.now() - renewedAt < leaseMs * DUE ? 'fresh' : await this.#renew(held)
+    log.warn('end of a held task refused', { task: held.task, epoch: held.epoch, why: outcome.message })
+    await files.put({ ...held, ended: null })
+    return 'failed'
   }
 
   async #renew(held: HeldTask): Promise<'renewed' | 'fresh' | 'failed'> {
@@ -119,6 +140,7 @@ export class HeldTaskRenewal {
         log.debug('held task not renewed', { task, epoch, why: (error as Error).message })
         return 'failed'
       }
+      if (held.ended !== null) return 'fresh' // the bridge has, or refuses, the report that ended it
       log.info('held task lost', { task, epoch, why: error.message })
       await files.put({ ...held, lost: error.message })
       return 'fresh'

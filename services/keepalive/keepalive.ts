@@ -120,6 +120,7 @@ function heldByHand(state: string, leaseMs: number, { clock, log }: Life): HeldB
     files,
     leaseMs,
     signsOf: (held) => clientSigns(state, held),
+    outcomeOf: (ended) => new Outbox(state).outcome(ended),
     hasLeft: async (held) => {
       const client = await clientOf(state, held)
       return client?.sharesProcess === true && client.activity.state === 'gone'

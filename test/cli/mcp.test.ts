@@ -72,6 +72,10 @@ async function isTask(id: string, isSo: (task: Task) => boolean): Promise<Task> 
   return task
 }
 
+async function isLetGo(id: string): Promise<void> {
+  await until('it is let go', async () => (await new HeldTasks(state).find(seat.session, id)) === null)
+}
+
 async function s2(...argv: string[]): Promise<Outcome> {
   return await run(argv, { env: { S2_STATE: state } })
 }
@@ -461,6 +465,31 @@ test('while keepalive is away, what is said waits durably, and the answer says s
   keepalive = startKeepalive()
   const { result } = await isTask('t-7', (task) => task.state === 'completed')
   assert.equal(result?.tail, 'all of it')
+  await isLetGo('t-7')
+})
+
+test('a task whose end waits in the outbox is given to nobody, and its lease is renewed until the bridge knows', async () => {
+  await add('t-ended')
+  await client.call('take_task', { task_id: 't-ended' })
+  await keepalive.end()
+  assert.equal((await client.call('complete_task', { task_id: 't-ended' })).said.state, 'waiting')
+  assert.equal((await client.call('take_task')).said.task, null, 'nobody does it twice')
+  for (const [tool, more] of [
+    ['take_task', {}],
+    ['report_progress', { note: 'x' }],
+    ['fail_task', { reason: 'x' }],
+  ] as const) {
+    const { said } = await client.call(tool, { task_id: 't-ended', ...more })
+    assert.match(
+      said.error?.message ?? '',
+      /task t-ended (has ended|is completed) already, by a report that waits in the outbox/,
+      tool,
+    )
+  }
+  assert.equal((await s2('task', 'take')).out, 'no task waits for this host’s agent\n')
+  keepalive = startKeepalive()
+  await isTask('t-ended', (task) => task.state === 'completed')
+  await isLetGo('t-ended')
 })
 
 test('sessions of one daemon are told apart by what the client names, and end without it', async () => {

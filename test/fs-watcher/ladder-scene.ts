@@ -105,5 +105,6 @@ export const heldTask = (fields: Partial<HeldTask> = {}): HeldTask => ({
   takenAt: 0,
   work: 0,
   lost: null,
+  ended: null,
   ...fields,
 })

@@ -8,17 +8,19 @@ import { pidNamespace } from '#runtime/process-life.ts'
 import { processStart } from '#runtime/process-stat.ts'
 import { TroubleLog } from '#runtime/trouble-log.ts'
 import type { HeldTask } from '#spool/held-tasks.ts'
+import type { OutboxOutcome } from '#spool/outbox.ts'
 import { HeldTaskRenewal } from '../../services/keepalive/held-task-renewal.ts'
 import { READER } from '../core/spool/sample.ts'
 import { ManualClock, settle } from '../manual-clock.ts'
 
 const LEASE_MS = 60_000
 const OWN = { pid: process.pid, startTicks: processStart(process.pid) ?? '', namespace: pidNamespace() }
+const ENDED = '0000000000000001-0123456789abcdef'
 const DEAD = { ...OWN, startTicks: '1' }
 
 function heldTask(fields: Partial<HeldTask> = {}): HeldTask {
   const who = { session: READER, incarnation: 'one', by: { client: 'claude', id: 'one' }, process: OWN, place: 'here' }
-  return { ...who, task: 't-1', epoch: 2, takenAt: 0, work: 3, lost: null, ...fields }
+  return { ...who, task: 't-1', epoch: 2, takenAt: 0, work: 3, lost: null, ended: null, ...fields }
 }
 
 /** A host with tasks that are held, and a bridge that answers as the test says. */
@@ -32,6 +34,7 @@ class Scene implements AsyncDisposable {
   isBridgeThere = true
   answer: Error | null = null
   signs = 0
+  outcome: OutboxOutcome = 'waiting'
   readonly left = new Set<string>()
   readonly reports: { readonly at: number; readonly report: Report }[] = []
   readonly renewal: HeldTaskRenewal
@@ -53,6 +56,7 @@ class Scene implements AsyncDisposable {
       place: 'here',
       leaseMs: LEASE_MS,
       signsOf: async () => this.signs,
+      outcomeOf: async () => this.outcome,
       hasLeft: async ({ task }) => this.left.has(task),
       storeOf: () => (this.isBridgeThere ? { report: async (_holder, report) => this.#report(report) } : null),
       files: {
@@ -153,6 +157,39 @@ test('what a dead client or one that has left held is let go, and told', async (
     ['t-3'],
   )
   assert.equal(scene.log.records.filter(({ event }) => event === 'held task let lapse').length, 2)
+})
+
+test('a task that was ended is renewed until the bridge has the report, also when its client is dead, and let go then', async () => {
+  await using scene = new Scene(heldTask({ ended: ENDED, process: DEAD }))
+  await scene.pass(LEASE_MS)
+  assert.deepEqual(scene.seconds, [0, 20, 40, 60])
+  scene.outcome = 'carried'
+  await scene.pass(LEASE_MS / 6)
+  assert.deepEqual(scene.files, [])
+  assert.ok(!scene.log.records.some(({ event }) => event === 'held task let lapse'))
+})
+
+test('nobody is told that a task is lost that was ended meanwhile', async () => {
+  await using scene = new Scene(heldTask({ ended: ENDED }))
+  scene.answer = new S2Error('conflict', 'it is completed')
+  await scene.pass(1_000)
+  assert.deepEqual(scene.files, [heldTask({ ended: ENDED })])
+})
+
+test('a task whose report the outbox does not know is let go', async () => {
+  await using scene = new Scene(heldTask({ ended: ENDED }))
+  scene.outcome = 'unknown'
+  await scene.pass(1_000)
+  assert.deepEqual(scene.files, [])
+})
+
+test('a task whose end was refused is held as before, and one that was lost meanwhile is let go', async () => {
+  await using scene = new Scene(heldTask({ ended: ENDED }), heldTask({ task: 't-2', ended: ENDED, lost: 'moved' }))
+  scene.outcome = { code: 'too_large', message: 'it is too long', next: null, id: null }
+  await scene.pass(LEASE_MS / 4)
+  assert.deepEqual(scene.files, [heldTask()])
+  assert.equal(scene.log.records.filter(({ event }) => event === 'end of a held task refused').length, 1)
+  assert.ok(scene.seconds.length > 0, 'its lease is renewed')
 })
 
 test('what was lost before is let go without a word when its client is dead, and never renewed', async () => {

@@ -137,7 +137,13 @@ test('a task that a live client of this host took by hand is left to it', async 
     by: null,
     place: null,
   } as const
-  const who = { process: { pid: process.pid, startTicks: life, namespace }, takenAt: 0, work: 0, lost: null }
+  const who = {
+    process: { pid: process.pid, startTicks: life, namespace },
+    takenAt: 0,
+    work: 0,
+    lost: null,
+    ended: null,
+  }
   await files.put({ ...held, ...who })
   const idle = await workOnce('cat')
   assert.equal(idle.code, 0, idle.err)

@@ -44,8 +44,9 @@ async function tasksHere(
   const { HeldTasks } = await import('#spool/held-tasks.ts')
   const held = await new HeldTasks(state).list().catch(() => [])
   return held.filter(
-    ({ by, lost, ...task }) =>
+    ({ by, lost, ended, ...task }) =>
       lost === null &&
+      ended === null &&
       (session === null || task.session === session) &&
       (by === null || (by.client === client && by.id === id)),
   )

@@ -14,6 +14,8 @@ export interface OutboxWait {
   readonly chance: Chance
   /** How long to wait for the bridge to take it; then it waits in the outbox alone. */
   readonly patienceMs: number
+  /** Told the item's name as soon as it is durable, before the bridge is waited for; must not reject. */
+  onPut?(name: string): Promise<void>
 }
 
 /** How far an item has come. */
@@ -29,6 +31,7 @@ const CARRY = { firstMs: 20, mostMs: 500, leastMs: 20 }
 export async function putAndWait(outbox: Outbox, item: NewOutboxItem, wait: OutboxWait): Promise<PutItem> {
   const { clock, chance, patienceMs } = wait
   const name = await outbox.put(item)
+  await wait.onPut?.(name)
   const began = clock.now()
   const pauses = new Pauses(CARRY, chance)
   while (clock.now() - began < patienceMs) {

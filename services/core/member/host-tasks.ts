@@ -14,10 +14,10 @@ import { endAgain, endAgainUnheard } from './ended-task.ts'
 import { type OutboxWait, putAndWait, whyNotCarried } from './host-outbox.ts'
 import type { ReportedTask, SaidProgress, TakenTask } from './member.ts'
 import { progressLine } from './progress-line.ts'
-import { heldByAnother, notHeld, refuseTake, STOP } from './refused-tasks.ts'
+import { endedHere, heldByAnother, notHeld, refuseTake, STOP } from './refused-tasks.ts'
 import { TaskAtWork } from './task-at-work.ts'
 
-export interface HostTasksParts extends Omit<OutboxWait, 'patienceMs'> {
+export interface HostTasksParts extends Omit<OutboxWait, 'patienceMs' | 'onPut'> {
   readonly state: string
   /** Who calls at this moment: hooks may tell of a client after it has called first. */
   caller(place: string | undefined): Promise<CallingClient>
@@ -68,7 +68,7 @@ export class HostTasks {
       place: place ?? null,
       takenAt: clock.wall(),
       work: task.work,
-      lost: null,
+      ...{ lost: null, ended: null },
     })
     return { task, renewal: await this.#renewal(caller) }
   }
@@ -115,9 +115,24 @@ export class HostTasks {
     const before = await this.#endedBefore(session, store, end)
     if (before !== null) return before
     const held = await this.#holding(session, store, id)
-    const told = await this.#report(session, { ...end, epoch: held.epoch })
-    await this.#held.remove(held)
-    return told
+    return await this.#reportEnd(held, { ...end, epoch: held.epoch })
+  }
+
+  /**
+   * The task stays noted, as one that was ended, until the bridge has the report: nobody is given it meanwhile, and its lease is
+   * renewed. Throws what the bridge refuses; then it is held as before.
+   */
+  async #reportEnd(held: HeldTask, report: Report): Promise<ReportedTask> {
+    try {
+      const told = await this.#report(held.session, report, async (ended) => {
+        await this.#held.put({ ...held, ended }).catch(() => undefined) // the report itself is kept
+      })
+      if (told.state === 'carried') await this.#held.remove(held)
+      return told
+    } catch (error) {
+      await this.#held.put(held).catch(() => undefined) // keepalive, which looks for the report, does it then
+      throw error
+    }
   }
 
   /** What is answered where nothing is held here because the task has ended; null where it is to be ended. */
@@ -126,24 +141,22 @@ export class HostTasks {
     store: () => Promise<Store>,
     end: Omit<Report, 'epoch'>,
   ): Promise<ReportedTask | null> {
-    if ((await this.#held.find(session, end.task)) !== null) return null
-    const waiting = await this.#waitingEnd(session, end.task)
+    const held = await this.#held.find(session, end.task)
+    const waiting = held === null ? null : await this.#waitingEnd(held)
     if (waiting !== null) {
       const why = await whyNotCarried(this.#parts.clock, this.#parts.state, session)
       return endAgainUnheard(session, { ...end, epoch: waiting.epoch }, waiting, why)
     }
+    if (held !== null && held.ended === null) return null
     const fleet = await store()
     const task = await fleet.task(end.task)
     return isOpen(task.state) ? null : await endAgain(task, session, { ...end, epoch: task.epoch }, fleet)
   }
 
-  /** The report that ends a task of this session, and that no bridge has yet. */
-  async #waitingEnd(session: SessionId, id: string): Promise<Report | null> {
-    for (const { item } of (await this.#outbox.list()).reverse()) {
-      if (item.kind !== 'report' || item.holder !== session || item.report.task !== id) continue
-      if (item.report.state === 'completed' || item.report.state === 'failed') return item.report
-    }
-    return null
+  /** The report that ended a task, while no bridge has it. */
+  async #waitingEnd({ ended }: HeldTask): Promise<Report | null> {
+    const item = ended === null ? null : await this.#outbox.read(ended)
+    return item?.kind === 'report' ? item.report : null
   }
 
   /** The epoch at which this caller holds a task. */
@@ -194,14 +207,22 @@ export class HostTasks {
     caller: CallingClient,
     place: string | undefined,
   ): Promise<string[]> {
-    const others = (await this.#held.list())
-      .filter((held) => held.session === session && held.lost === null && !isOf(held, caller))
-      .filter((held) => isHolderAlive(held, place))
-      .map(({ task }) => task)
-    if (id === null) return others
+    const here = (await this.#held.list()).filter((held) => held.session === session && held.lost === null)
+    const ended = await this.#ending(here)
+    const others = here.filter((held) => !isOf(held, caller) && isHolderAlive(held, place)).map(({ task }) => task)
+    if (id === null) return [...new Set([...ended, ...others])]
+    if (ended.includes(id)) throw endedHere(id)
     if (others.includes(id)) throw heldByAnother(id)
     const open = await store.tasks({ open: true, holder: session, limit: PASSING_MAX })
     return open.map((task) => task.id).filter((each) => each !== id)
+  }
+
+  /** Those that were ended, while the bridge does not know it. */
+  async #ending(held: readonly HeldTask[]): Promise<string[]> {
+    const tasks: string[] = []
+    for (const { ended, task } of held)
+      if (ended !== null && (await this.#outbox.outcome(ended)) === 'waiting') tasks.push(task)
+    return tasks
   }
 
   /** The task as it is held here. After a loss of the file the store says whether this caller holds it. */
@@ -210,24 +231,39 @@ export class HostTasks {
     const place = await readPlace(this.#parts.state)
     const caller = await this.#parts.caller(place)
     if (held?.lost === null && isOfAnother(held, caller) && isHolderAlive(held, place)) throw heldByAnother(id)
-    if (held?.lost === null) return held
-    if (held !== null) await this.#held.remove(held)
-    if (held !== null) throw new S2Error('stale_epoch', `task ${id} is yours no more: ${held.lost}`, { next: STOP })
+    if (held !== null && (await this.#ending([held])).length > 0) throw endedHere(id)
+    if (held?.lost === null && held.ended === null) return held
+    if (held !== null && held.lost !== null) {
+      await this.#held.remove(held)
+      throw new S2Error('stale_epoch', `task ${id} is yours no more: ${held.lost}`, { next: STOP })
+    }
     const task = await (await store()).task(id)
     if (task.holder !== session || task.incarnation !== caller.incarnation) throw notHeld(task, session)
     const { incarnation, by, process } = caller
     const { epoch, work } = task
     const takenAt = this.#parts.clock.wall()
-    return { session, task: id, epoch, incarnation, by, process, place: place ?? null, takenAt, work, lost: null }
+    return {
+      session,
+      task: id,
+      epoch,
+      incarnation,
+      by,
+      process,
+      place: place ?? null,
+      takenAt,
+      work,
+      lost: null,
+      ended: null,
+    }
   }
 
-  async #report(session: SessionId, report: Report): Promise<ReportedTask> {
+  async #report(session: SessionId, report: Report, onPut?: OutboxWait['onPut']): Promise<ReportedTask> {
     const { clock, state } = this.#parts
     const patienceMs = (await isKeepaliveThere(state)) ? REPORT_MS : 0
     const { state: come } = await putAndWait(
       this.#outbox,
       { kind: 'report', holder: session, report },
-      { ...this.#parts, patienceMs },
+      { ...this.#parts, patienceMs, ...(onPut === undefined ? {} : { onPut }) },
     )
     const why = come === 'carried' ? null : await whyNotCarried(clock, state, session)
     return { task: report.task, epoch: report.epoch, session, state: come, why }

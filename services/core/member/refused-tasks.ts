@@ -12,6 +12,13 @@ export function heldByAnother(id: string): S2Error {
   })
 }
 
+/** The refusal of whoever speaks of a task that it has ended already. */
+export function endedHere(id: string): S2Error {
+  return new S2Error('conflict', `task ${id} has ended already, by a report that waits in the outbox of this host`, {
+    next: 'nothing is to be done: s2-keepalive carries the report to the bridge',
+  })
+}
+
 /** The refusal of whoever speaks of a task that it does not hold, or no more. */
 export function notHeld(task: Task, session: SessionId): S2Error {
   if (task.holder !== session) {

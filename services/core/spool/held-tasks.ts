@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { conversationOf, parseSession, type SessionId, sideOf } from '#fleet/session-id.ts'
 import { TASK_ID } from '#fleet/task.ts'
 import { isRunningHere, type NamespacedProcess, readNamespacedProcess } from '#runtime/process-life.ts'
+import { isItemName } from './item-name.ts'
 import { type JsonFields, JsonFolder } from './json-folder.ts'
 import { nameOfFile } from './name-of-file.ts'
 import { invalid } from './plain-file.ts'
@@ -25,6 +26,8 @@ export interface HeldTask {
   readonly work: number
   /** Why it is its holder's no more, for the holder to be told; null while it is. */
   readonly lost: string | null
+  /** The item of the outbox by which its holder ended it, which the bridge may not have yet; null while it is worked on. */
+  readonly ended: string | null
 }
 
 /**
@@ -83,7 +86,7 @@ function nameOf({ session, task }: Pick<HeldTask, 'session' | 'task'>): string {
 
 /** Throws where it is none. */
 function parseHeld(fields: JsonFields): HeldTask {
-  const { session, task, epoch, incarnation, by, process, place, takenAt, work, lost } = fields
+  const { session, task, epoch, incarnation, by, process, place, takenAt, work, lost, ended } = fields
   if (typeof session !== 'string' || typeof task !== 'string' || !TASK_ID.test(task)) throw invalid('names no task')
   parseSession(session)
   if (!isCount(epoch) || !isCount(work) || typeof takenAt !== 'number') throw invalid('has no epoch or time')
@@ -99,6 +102,7 @@ function parseHeld(fields: JsonFields): HeldTask {
     takenAt,
     work,
     lost: typeof lost === 'string' ? lost : null,
+    ended: typeof ended === 'string' && isItemName(ended) ? ended : null,
   }
 }
 

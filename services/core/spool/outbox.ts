@@ -9,6 +9,7 @@ import { REPORT_STATES, RETURN_CAUSES, type Report, type ReturnCause } from '#fl
 import { cleanReport } from '#fleet/task-reports.ts'
 import { type Usage, usageIn } from '#fleet/usage.ts'
 import { folderVersion } from './atomic-files.ts'
+import { isItemName } from './item-name.ts'
 import type { OwnFolder } from './own-folder.ts'
 import { diskError, invalid, parseObject } from './plain-file.ts'
 import { codeOf } from './quarantine.ts'
@@ -73,7 +74,6 @@ const REFUSED_MAX = 1_000
 const CARRIED_MAX = 5_000
 /** After how many carried items those that are remembered are counted. */
 const CARRIED_COUNTED_EVERY = 500
-const NAME = /^0{3}\d{13}-[0-9a-f]{16}$/
 /**
  * The highest number of a name. An item that somebody planted with it would leave no higher one: what is put beside it gets the
  * same, and leaves with it in an order of chance, but leaves.
@@ -135,7 +135,7 @@ export class Outbox {
 
   /** An item that waits; null where it has left, or was no item and is set aside now. */
   async read(name: string): Promise<OutboxItem | null> {
-    if (!NAME.test(name)) return null
+    if (!isItemName(name)) return null
     using waiting = this.#folders.holdIfThere('new')
     if (waiting === null) return null
     try {
@@ -187,7 +187,7 @@ export class Outbox {
 
   /** Why an item was refused; null where it was not. */
   async refusal(name: string): Promise<OutboxProblem | null> {
-    if (!NAME.test(name)) return null
+    if (!isItemName(name)) return null
     using refused = this.#folders.holdIfThere('refused')
     const file = (await refused?.read(fileOf(name), 2 * ITEM_FILE_MAX)) ?? null
     return file === null ? null : parseProblem(parseObject(file.text).problem)
@@ -195,7 +195,7 @@ export class Outbox {
 
   /** What became of an item that was put here. */
   async outcome(name: string): Promise<OutboxOutcome> {
-    if (!NAME.test(name)) throw invalid(`${JSON.stringify(name)} is no name of an item`)
+    if (!isItemName(name)) throw invalid(`${JSON.stringify(name)} is no name of an item`)
     using waiting = this.#folders.holdIfThere('new')
     if (waiting?.has(fileOf(name)) === true) return 'waiting'
     const refusal = await this.refusal(name)
@@ -271,7 +271,7 @@ export class Outbox {
       using carried = this.#folders.hold('carried')
       if (!carried.has(name)) carried.note(name, '')
       if (this.#carried % CARRIED_COUNTED_EVERY === 0)
-        await this.#prune(carried, CARRIED_MAX, (file) => NAME.test(file))
+        await this.#prune(carried, CARRIED_MAX, (file) => isItemName(file))
       this.#carried += 1
     } catch {
       // the item leaves all the same
@@ -297,7 +297,7 @@ function fileOf(name: string): string {
 /** The item that a file is named after; null for a name of nothing we gave. */
 function itemOf(file: string): string | null {
   const name = file.slice(0, -ENDING.length)
-  return file.endsWith(ENDING) && NAME.test(name) ? name : null
+  return file.endsWith(ENDING) && isItemName(name) ? name : null
 }
 
 function moveOrRemove(from: OwnFolder, name: string, to: OwnFolder, newName: string): void {

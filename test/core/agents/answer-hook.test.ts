@@ -57,9 +57,12 @@ test('a task that this session took holds its turn once; one that another took d
     takenAt: NOW,
     work: 0,
     lost: null,
+    ended: null,
   }
   await new HeldTasks(state).put({ ...held, task: 'task-8', by: { client: 'claude', id: 'another' } })
   assert.equal((await answerHook(state, STOP, null, NOW)).text, '')
+  await new HeldTasks(state).put({ ...held, ended: '0000000000000001-0123456789abcdef' })
+  assert.equal((await answerHook(state, STOP, null, NOW)).text, '', 'nobody is held for what was ended')
   await new HeldTasks(state).put(held)
   const first = await answerHook(state, STOP, null, NOW)
   assert.match(first.text, /task task-7 is accepted and not ended/)

@@ -141,7 +141,7 @@ test('what its client tells by hooks reaches the services, who alone publish wha
     return [isBlocked, reports.put(stop, process.pid)]`
   assert.equal(as(AGENT, hook), '[true,true]')
   assert.equal(as(AGENT, hook), '[false,true]')
-  const held = `{ session: READER, task: 'task-7', epoch: 1, incarnation: 'x', by: null, process: null, place: null, takenAt: 1, work: 0, lost: null }`
+  const held = `{ session: READER, task: 'task-7', epoch: 1, incarnation: 'x', by: null, process: null, place: null, takenAt: 1, work: 0, lost: null, ended: null }`
   assert.equal(as(AGENT, `await new HeldTasks(state).put(${held}); return 'kept'`), '"kept"')
   const service = `
     const taken = await new HookReports(state).take(10)

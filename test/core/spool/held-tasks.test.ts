@@ -23,13 +23,24 @@ const HELD: HeldTask = {
   takenAt: 1_000,
   work: 3,
   lost: 'it was moved away',
+  ended: '0000000000000001-0123456789abcdef',
 }
 
 test('what is held is found whole, by its session and its task', async () => {
   const held = new HeldTasks(join(folder, 'whole'))
   assert.deepEqual(await held.list(), [])
   assert.equal(await held.find(READER, 't-1'), null)
-  const bare = { ...HELD, session: OTHER, by: null, process: null, place: null, lost: null, epoch: 0, work: 0 }
+  const bare = {
+    ...HELD,
+    session: OTHER,
+    by: null,
+    process: null,
+    place: null,
+    lost: null,
+    ended: null,
+    epoch: 0,
+    work: 0,
+  }
   await held.put(HELD)
   await held.put(bare)
   assert.deepEqual(await held.list(), [HELD, bare])
@@ -81,6 +92,7 @@ const WRITTEN: Readonly<Record<string, [fields: object, read: Partial<HeldTask> 
   'a client with more': [{ by: { client: 'claude', id: 'one', more: 1 } }, {}],
   'a place that is none': [{ place: 5 }, { place: null }],
   'a loss without a word': [{ lost: true }, { lost: null }],
+  'an end that no item tells': [{ ended: '../t-1' }, { ended: null }],
   'no process': [{ process: { pid: -1 } }, { process: null }],
 }
 

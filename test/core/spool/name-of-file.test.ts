@@ -51,7 +51,17 @@ test('a held task is never taken for one of another conversation', async (t) => 
   const state = mkdtempSync(join(tmpdir(), 's2-names-'))
   t.after(() => rmSync(state, { recursive: true }))
   const held = new HeldTasks(state)
-  const rest = { epoch: 1, incarnation: 'x', by: null, process: null, place: null, takenAt: 1, work: 0, lost: null }
+  const rest = {
+    epoch: 1,
+    incarnation: 'x',
+    by: null,
+    process: null,
+    place: null,
+    takenAt: 1,
+    work: 0,
+    lost: null,
+    ended: null,
+  }
   await held.put({ session: 'x/b', task: 'a-b-t', ...rest })
   await held.put({ session: 'x-b-a/b', task: 't', ...rest })
   assert.equal((await held.find('x/b', 'a-b-t'))?.session, 'x/b')

@@ -35,7 +35,7 @@ interface FoundHeld {
 
 const HELD = {
   ...{ session: READER, task: 't-1', epoch: 3, incarnation: 'one', by: { client: 'claude', id: 'one' } },
-  ...{ process: null, place: null, takenAt: 1_000, work: 0, lost: null },
+  ...{ process: null, place: null, takenAt: 1_000, work: 0, lost: null, ended: null },
 } as const
 const END = { task: 't-1', epoch: 3, state: 'completed', progress: null } as const
 const RESULT = { exitCode: null, signal: null, tail: 'merged' }
