@@ -64,6 +64,8 @@ const LEAVING: ClientActivity = { state: 'idle', what: 'its session was ended', 
 const GONE_KEPT_MS = 3_600_000
 /** A session without a process that can be looked at is over when nothing was heard of it for so long. */
 const UNHEARD_MAX_MS = 86_400_000
+/** So much the clock may be corrected by without anybody noticing. */
+const AHEAD_MS = 1_000
 /** Sessions that are kept; of more, those go first that were not heard of for the longest time. */
 const SESSIONS_MAX = 300
 
@@ -249,7 +251,8 @@ export class ClientSessions {
       if (session.activity.state === 'gone') continue
       const isGone =
         session.process === null ? clock.wall() - session.heardAt > UNHEARD_MAX_MS : !isRunning(session.process)
-      this.#set(isGone ? goneSince(session, clock.wall()) : withEvidence(session))
+      const heard = notAhead(session, clock.wall())
+      this.#set(isGone ? goneSince(heard, clock.wall()) : withEvidence(heard))
     }
   }
 
@@ -319,6 +322,16 @@ function isRoutine(state: ClientActivityState): boolean {
 /** Sessions whose process is known to run are kept before others. */
 function rank({ process, activity }: ClientSession): number {
   return activity.state === 'gone' ? 0 : process === null ? 1 : 2
+}
+
+/**
+ * The same session, heard of now where it was heard of in the future: the clock was set back. What its client says of itself until
+ * then would count for less than that, and it would come to rest for nobody.
+ */
+function notAhead(session: ClientSession, wall: number): ClientSession {
+  const { since, heardAt } = session
+  if (Math.max(since, heardAt) - wall <= AHEAD_MS) return session
+  return { ...session, since: Math.min(since, wall), heardAt: Math.min(heardAt, wall) }
 }
 
 function goneSince(session: ClientSession, wall: number): ClientSession {

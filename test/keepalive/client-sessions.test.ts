@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { type ClaudeStatus, withClaudeStatus } from '#agents/claude-status.ts'
 import type { ClientSession } from '#agents/client-session.ts'
 import type { HookReport } from '#agents/hook-report.ts'
 import type { SessionId } from '#fleet/session-id.ts'
@@ -18,6 +19,8 @@ class World implements AsyncDisposable {
   readonly removed: string[] = []
   publications = 0
   isRunning = true
+  /** What Claude Code's own file says. */
+  said: ClaudeStatus | null = null
   readonly heardOfTools: string[] = []
   /** The sessions whose tools work. */
   working: string[] = []
@@ -49,6 +52,7 @@ class World implements AsyncDisposable {
       zone: 'UTC',
       namespace: 'pid:[1]',
       isRunning: () => this.isRunning,
+      withEvidence: (session) => withClaudeStatus(session, this.said),
       tools: {
         hear: (session, kind) => void this.heardOfTools.push(`${session} ${kind}`),
         look: async () => this.working,
@@ -70,6 +74,19 @@ class World implements AsyncDisposable {
 }
 
 const FACTS = { process: PROCESS, sharesProcess: false, pane: null, inboxSocket: null, version: null, session: null }
+
+test('a clock that is set back makes nobody deaf for what a client says afterwards', async () => {
+  await using world = new World()
+  await world.hear('UserPromptSubmit', { prompt: 'go' }, FACTS)
+  world.clock.step(-2 * 3_600_000)
+  await world.clock.advance(2_000)
+  const { since = Infinity, heardAt = Infinity } = world.published.get('one') ?? {}
+  assert.ok(Math.max(since, heardAt) <= world.clock.wall(), 'nothing was heard in the future')
+  const told = { waitingFor: 'held message', version: null, inboxSocket: null }
+  world.said = { status: 'waiting', at: world.clock.wall() + 1, ...told }
+  await world.clock.advance(2_000)
+  assert.deepEqual(world.sessions.activityOf(WORKER)?.state, 'waiting')
+})
 
 test('what a client does is published, stands in beats, and its signs are handed on once', async () => {
   await using world = new World()
