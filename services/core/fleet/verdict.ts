@@ -14,7 +14,7 @@ export type WorkVerdict = Extract<Verdict, 'gone' | 'sick' | 'parked' | 'stalled
 
 const HEARD: readonly Verdict[] = ['alive', 'sick', 'parked', 'stalled', 'waiting']
 
-/** Whether the agent's host beats and its client has not ended: whatever keeps it from work, it is there. */
+/** Whether the agent's host is heard and it is not `gone`: whatever keeps it from work, it is there. */
 export function isHeard(verdict: Verdict): boolean {
   return HEARD.includes(verdict)
 }
