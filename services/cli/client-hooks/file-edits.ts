@@ -70,8 +70,21 @@ function isInstalledOn(edit: FileEdit, kept: string, text: string): boolean {
   }
 }
 
-/** Writes what was planned; the first change keeps the file as it was beside it, and the last takes that away. */
-export async function carryOut(edit: FileEdit, { before, after }: FileChange, isInstalling: boolean): Promise<void> {
+/**
+ * Writes what was planned; the first change keeps the file as it was beside it, and the last takes that away. Throws `unavailable` where
+ * the system does not let it, as in a home that is read-only.
+ */
+export async function carryOut(edit: FileEdit, change: FileChange, isInstalling: boolean): Promise<void> {
+  await write(edit, change, isInstalling).catch((error: Error) => {
+    if (error instanceof S2Error) throw error
+    throw new S2Error('unavailable', `${edit.path} cannot be written (${error.message}): it is as it was`, {
+      next: 'make it writable, or put in yourself what --dry-run shows',
+      cause: error,
+    })
+  })
+}
+
+async function write(edit: FileEdit, { before, after }: FileChange, isInstalling: boolean): Promise<void> {
   const path = placeOf(edit)
   const backup = `${path}${BACKUP}`
   if (before !== after) {

@@ -14,6 +14,7 @@ import {
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { after, test } from 'node:test'
+import type { S2Error } from '#fleet/errors.ts'
 import { carryOut, planInstall } from '../../../services/cli/client-hooks/file-edits.ts'
 import { type Outcome, run } from '../run-command.ts'
 
@@ -184,6 +185,19 @@ test('a hook of the person that is sent to somebody else stays', async () => {
   home.put('.claude/settings.json', `${home.get('.claude/settings.json')}\n`)
   await home.s2('uninstall', '--agent', 'claude')
   assert.match(home.get('.claude/settings.json'), /example\.org/)
+})
+
+test('a file that cannot be written is named, with what to do', async () => {
+  const home = new Home()
+  symlinkSync(join(home.path, 'nowhere', 'else'), join(home.path, '.claude'))
+  const path = join(home.path, '.claude', 'settings.json')
+  const edit = { path, mayBeLink: true, install: () => 'x', uninstall: () => '' }
+  await assert.rejects(carryOut(edit, await planInstall(edit), true), (error: S2Error) => {
+    assert.ok(error.message.startsWith(`${path} cannot be written (`), error.message)
+    const next = 'make it writable, or put in yourself what --dry-run shows'
+    assert.deepEqual([error.code, error.next], ['unavailable', next])
+    return true
+  })
 })
 
 test('what a client writes between the plan and its doing is not lost', async () => {
