@@ -1,6 +1,7 @@
 import { readdir } from 'node:fs/promises'
 import type { Clock } from './clock.ts'
 import { hasEnded, type ProcessStat, processStat } from './process-stat.ts'
+import { yieldToEvents } from './yield-to-events.ts'
 
 /** Processor time of a tree that is work, as a part of one core since the last look: the timers of an idle program take less. */
 const BUSY_SHARE = 0.002
@@ -123,7 +124,7 @@ export async function readProcesses(folder = '/proc'): Promise<Processes | null>
       const stat = processStat(Number(pid), folder)
       if (stat !== null) found.set(Number(pid), stat)
     }
-    await new Promise((resolve) => setImmediate(resolve))
+    await yieldToEvents()
   }
   return found
 }

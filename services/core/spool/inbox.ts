@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
 import type { StoredMessage } from '#fleet/message.ts'
+import { yieldToEvents } from '#runtime/yield-to-events.ts'
 import { AckedLedger, messageDigest } from './acked-ledger.ts'
 import { folderVersion } from './atomic-files.ts'
 import { formatMessage, isMessageId, readMessage, readMessageSync } from './message-file.ts'
@@ -173,7 +174,7 @@ export class Inbox {
       files += 1
       characters += message?.text.length ?? 0
       if (files < SLICE.files && characters < SLICE.characters) continue
-      await new Promise((resolve) => setImmediate(resolve))
+      await yieldToEvents()
       ;[files, characters] = [0, 0]
     }
   }

@@ -18,12 +18,12 @@ import {
 } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import type { Clock } from '#runtime/clock.ts'
+import { yieldToEvents } from '#runtime/yield-to-events.ts'
 import { SqliteConnection } from '../file/connection.ts'
 import { type DatabaseFiles, descriptorOf, type FileDoubt } from '../file/database-files.ts'
 import { type FileIdentity, identify, identityOf, isSameFile, logBytes } from '../file/database-path.ts'
 import { isLogReadable } from '../file/log-header.ts'
 import { isBusy, refusalOf } from '../file/sqlite-errors.ts'
-import { yieldToEvents } from '../file/yield-to-events.ts'
 import { stampOf } from './backup.ts'
 import { removeLeftDrafts } from './copy-database.ts'
 

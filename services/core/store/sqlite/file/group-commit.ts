@@ -1,11 +1,11 @@
 import { S2Error } from '#fleet/errors.ts'
 import { Pauses } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
+import { yieldToEvents } from '#runtime/yield-to-events.ts'
 import type { SqliteConnection } from './connection.ts'
 import { ForeignLock } from './foreign-lock.ts'
 import { isOnReadOnlyDisk, readOnlyDisk } from './read-only-disk.ts'
 import { isBusy, isDamage, isFull, refusalOf } from './sqlite-errors.ts'
-import { yieldToEvents } from './yield-to-events.ts'
 
 export interface GroupCommitParts {
   readonly clock: Clock

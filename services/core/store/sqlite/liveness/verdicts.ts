@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import { type AgentVerdict, type ChangedVerdict, changesOf, type ShownActivity } from '#fleet/verdict.ts'
 import type { Clock } from '#runtime/clock.ts'
+import { yieldToEvents } from '#runtime/yield-to-events.ts'
 import type { SqliteConnection } from '../file/connection.ts'
 import type { FileIdentity } from '../file/database-path.ts'
-import { yieldToEvents } from '../file/yield-to-events.ts'
 import type { LivenessFile } from './liveness-file.ts'
 
 /** Verdicts gone through and written in one go: a watchdog has other work meanwhile. */
