@@ -30,13 +30,23 @@ export interface LadderParts extends UnwokenParts {
 /** How often it is looked whether a client may be woken now. */
 const LOOK_MS = 500
 
-/** Waits while the client of a target is at work, at a dialog or at a limit: it reads its mail when its turn ends. */
-export async function untilDue(target: WakeTarget, parts: LadderParts, signal: AbortSignal): Promise<void> {
+/**
+ * Waits while the client of a target is at work, at a dialog or at a limit: it reads its mail when its turn ends. Answers whether it
+ * waited at all.
+ */
+export async function untilDue(
+  target: WakeTarget,
+  parts: LadderParts,
+  signal: AbortSignal,
+): Promise<'at once' | 'waited'> {
   const { clock, waits } = parts
-  for (;;) {
+  for (let waited: 'at once' | 'waited' = 'at once'; ; waited = 'waited') {
     const session = await choose(target, parts)
     const wait = session === null || hasClientEnded(session) ? null : whatClientIsAt(viewOf(session, clock))
-    if (wait === null) return waits.over(target)
+    if (wait === null) {
+      waits.over(target)
+      return waited
+    }
     waits.note(target, wait, session)
     await clock.sleep(LOOK_MS, signal)
   }

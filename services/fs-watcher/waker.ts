@@ -34,10 +34,11 @@ export interface WakerParts {
   readonly woken: Pick<WokenMessages, 'has' | 'keep' | 'release'>
   readonly wake: Wake
   /**
-   * Waits until a target may be woken; rejects when the signal aborts. Whoever can wait so proves what was read, and its messages are
-   * noted after the wake, so that none is lost. Left out: they are noted before, so that no command runs twice for one.
+   * Waits until a target may be woken, and answers whether it had to; rejects when the signal aborts. Whoever can wait so proves what
+   * was read, and its messages are noted after the wake, so that none is lost. Left out: they are noted before, so that no command runs
+   * twice for one.
    */
-  readonly untilDue?: (target: WakeTarget, signal: AbortSignal) => Promise<void>
+  readonly untilDue?: (target: WakeTarget, signal: AbortSignal) => Promise<'at once' | 'waited'>
   /** Told of each wake that ended: how long after the first hint it began, and how long it ran. */
   onWake(ended: { readonly error: unknown; readonly waitedMs: number; readonly tookMs: number }): void
 }
@@ -118,11 +119,10 @@ export class Waker {
   async #callFor(target: WakeTarget): Promise<WakeCall | null> {
     const { source, woken, untilDue, signal } = this.#parts
     const isNew = (each: UnreadMail): boolean => !woken.has(each)
-    if (untilDue !== undefined) {
-      if (!(await source.unread(target)).some(isNew)) return null
-      await untilDue(target, signal)
+    let mail = await source.unread(target)
+    if (untilDue !== undefined && mail.some(isNew) && (await untilDue(target, signal)) === 'waited') {
+      mail = await source.unread(target)
     }
-    const mail = await source.unread(target)
     const fresh = new Set(mail.filter(isNew))
     if (fresh.size === 0) return null
     const earlier = mail.filter((each) => !fresh.has(each)).slice(0, SHOWN_MAX)

@@ -107,8 +107,9 @@ test('a wake waits until the client of its target comes to rest', async () => {
   }
   say('working')
   let isDue = false
-  void untilDue('w-1', parts, abort.signal).then(() => {
+  const due = untilDue('w-1', parts, abort.signal).then((waited) => {
     isDue = true
+    return waited
   })
   await clock.advance(60_000)
   assert.equal(isDue, false)
@@ -117,6 +118,8 @@ test('a wake waits until the client of its target comes to rest', async () => {
   assert.equal(isDue, false)
   say('idle')
   await passes('it is due', () => isDue)
+  assert.equal(await due, 'waited', 'what it is woken for may be another by now')
+  assert.equal(await untilDue('w-1', parts, abort.signal), 'at once')
 })
 
 test('a wake names who wrote, and the tasks that the mail assigns', async () => {

@@ -8,7 +8,7 @@ import type { SessionId } from '#fleet/session-id.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
 import { textlessPreview, type UnreadMail, type WakeTarget } from '../../services/fs-watcher/mail-source.ts'
-import { NotStartedError, type WakeCall, Waker } from '../../services/fs-watcher/waker.ts'
+import { NotStartedError, type WakeCall, Waker, type WakerParts } from '../../services/fs-watcher/waker.ts'
 import { WokenMessages } from '../../services/fs-watcher/woken-messages.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 's2-waker-'))
@@ -23,12 +23,13 @@ const mail = (id: number, to: SessionId = 'conv_a/a', fingerprint = `print ${id}
 })
 
 /** A waker over mail that the test lays out, whose wakes end when the test says so. */
-async function scene(name: string) {
+async function scene(name: string, untilDue?: WakerParts['untilDue']) {
   const abort = new AbortController()
   const box = new Map<WakeTarget, UnreadMail[]>()
   const calls: { call: WakeCall; end: (error?: Error) => void }[] = []
   const order: string[] = []
   const slept: number[] = []
+  const lookedUp: WakeTarget[] = []
   const log = recordingLog()
   const woken = await WokenMessages.open(join(folder, name), assert.fail)
   const refusals: Error[] = []
@@ -40,7 +41,10 @@ async function scene(name: string) {
     log,
     signal: abort.signal,
     source: {
-      unread: async (target) => [...(box.get(target) ?? [])],
+      unread: async (target) => {
+        lookedUp.push(target)
+        return [...(box.get(target) ?? [])]
+      },
       previews: async (some) => some.map(textlessPreview),
       covers: (target, session) => (box.get(target) ?? []).some(({ to }) => to === session) || session === 'conv_a/a',
     },
@@ -65,13 +69,14 @@ async function scene(name: string) {
       await promise.finally(() => atOnce.set(call.target, 0))
     },
     onWake: () => undefined,
+    ...(untilDue === undefined ? {} : { untilDue }),
   })
   /** Waits for the call of that number and answers it. */
   const called = async (count: number) => {
     while (calls.length < count) await changed.promise
     return calls[count - 1] as (typeof calls)[number]
   }
-  return { waker, box, calls, called, order, slept, log, woken, abort, refusals }
+  return { waker, box, calls, called, order, slept, lookedUp, log, woken, abort, refusals }
 }
 
 const fresh = ({ call }: { call: WakeCall }): number[] => [...call.fresh].map(({ id }) => id)
@@ -109,6 +114,47 @@ test('what was read while a wake ran wakes nobody', async () => {
   end()
   await waker.idle()
   assert.equal(calls.length, 1)
+})
+
+test('a target that may be woken at once has its mail looked up once', async () => {
+  const { waker, box, called, lookedUp, order } = await scene('at-once', async () => 'at once')
+  box.set('o', [mail(1)])
+  waker.hint('o')
+  const call = await called(1)
+  assert.deepEqual([fresh(call), lookedUp], [[1], ['o']])
+  call.end()
+  await waker.idle()
+  assert.deepEqual(order, ['wake 1', 'keep 1'], 'it is noted once its read is proven')
+})
+
+test('mail that is taken or comes while a client is waited for counts as it is after that', async () => {
+  const due = Promise.withResolvers<void>()
+  const { waker, box, called, calls } = await scene('waited', async () => {
+    await due.promise
+    return 'waited'
+  })
+  box.set('o', [mail(1), mail(2)])
+  waker.hint('o')
+  box.set('p', [mail(4, 'conv_b/b')])
+  waker.hint('p')
+  await turn()
+  box.set('o', [mail(2), mail(3)])
+  box.set('p', [])
+  due.resolve()
+  const call = await called(1)
+  assert.deepEqual(fresh(call), [2, 3])
+  call.end()
+  await waker.idle()
+  assert.equal(calls.length, 1, 'nobody is woken for what was taken')
+})
+
+test('a target without new mail is not waited for', async () => {
+  const { waker, box, woken, calls } = await scene('nothing', () => assert.fail('waited for'))
+  box.set('o', [mail(1)])
+  await woken.keep([mail(1)], () => true)
+  waker.hint('o')
+  await waker.idle()
+  assert.equal(calls.length, 0)
 })
 
 test('targets are woken beside each other', async () => {

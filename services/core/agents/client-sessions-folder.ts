@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto'
-import { readdir } from 'node:fs/promises'
+import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { CLIENT_ACTIVITIES, type ClientActivity, cleanClientActivity } from '#fleet/client-activity.ts'
 import type { KnownProcess } from '#runtime/process-life.ts'
 import { OwnFolder } from '#spool/own-folder.ts'
-import { diskError, parseObject, readPlainFile } from '#spool/plain-file.ts'
+import { diskError, parseObject, readPlainFileSync } from '#spool/plain-file.ts'
 import { codeOf } from '#spool/quarantine.ts'
 import { SpoolFolders } from '#spool/spool-folders.ts'
 import { CLIENTS, type ClientSession, clientSessionName, type NamedClientSession, UNSEEN } from './client-session.ts'
@@ -55,29 +55,34 @@ export async function removeClientSession(state: string, session: NamedClientSes
   }
 }
 
-/** The sessions of clients on this host, those that have just ended among them. What is no session is passed over. */
+/**
+ * The sessions of clients on this host, those that have just ended among them. What is no session is passed over. All is read at once:
+ * a wake waits for it, and each turn through the thread pool costs more than a few small files.
+ */
 export async function readClientSessions(state: string): Promise<ClientSession[]> {
   const sessions: ClientSession[] = []
-  for (const name of await namesIn(clientSessionsFolder(state))) {
-    const session = await readClientSession(join(clientSessionsFolder(state), name))
+  for (const name of namesIn(clientSessionsFolder(state))) {
+    const session = readClientSession(join(clientSessionsFolder(state), name))
     if (session !== null && fileOf(session) === name) sessions.push(session)
   }
   return sessions
 }
 
-async function namesIn(folder: string): Promise<string[]> {
+function namesIn(folder: string): string[] {
   try {
-    return (await readdir(folder)).filter((name) => name.endsWith(ENDING) && !name.startsWith('.')).sort()
+    return readdirSync(folder)
+      .filter((name) => name.endsWith(ENDING) && !name.startsWith('.'))
+      .sort()
   } catch (error) {
     if (codeOf(error) === 'ENOENT') return []
     throw diskError('looking into the sessions of clients', error)
   }
 }
 
-async function readClientSession(path: string): Promise<ClientSession | null> {
+function readClientSession(path: string): ClientSession | null {
   try {
-    const file = await readPlainFile(path, FILE_MAX)
-    return file === null ? null : parseClientSession(parseObject(file.text))
+    const text = readPlainFileSync(path, FILE_MAX)
+    return text === null ? null : parseClientSession(parseObject(text))
   } catch {
     return null
   }

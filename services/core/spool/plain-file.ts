@@ -34,7 +34,7 @@ export async function readPlainFile(
     await using file = await open(path, OPENING)
     const stat = await file.stat()
     demandPlain(stat, bytesMax)
-    if (owner === 'own' && !isOwn(stat.uid)) throw invalid('belongs to another user')
+    if (owner === 'own' && !isOwn(stat.uid)) throw foreign()
     const buffer = Buffer.allocUnsafe(stat.size + 1)
     let length = 0
     for (;;) {
@@ -54,11 +54,12 @@ export async function readPlainFile(
 }
 
 /** The text of such a file, at once: for many small ones, each of which would take several turns through the thread pool. */
-export function readPlainFileSync(path: string, bytesMax: number): string | null {
+export function readPlainFileSync(path: string, bytesMax: number, owner: FileOwner = 'any'): string | null {
   let file: number | undefined
   try {
     file = openSync(path, OPENING)
-    const { size } = demandPlain(fstatSync(file), bytesMax)
+    const { size, uid } = demandPlain(fstatSync(file), bytesMax)
+    if (owner === 'own' && !isOwn(uid)) throw foreign()
     const buffer = Buffer.allocUnsafe(size + 1)
     let length = 0
     for (let read = -1; read !== 0; length += read) {
@@ -77,6 +78,10 @@ function demandPlain(stat: Stats, bytesMax: number): Stats {
   if (!stat.isFile()) throw invalid('is not a plain file')
   if (stat.size > bytesMax) throw invalid(`has ${stat.size} bytes; ${bytesMax} are allowed`)
   return stat
+}
+
+function foreign(): S2Error {
+  return invalid('belongs to another user')
 }
 
 function grown(): S2Error {

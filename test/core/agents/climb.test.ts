@@ -185,6 +185,13 @@ test('a wake that is sent waits for no disk, and its rung counts once it is note
   assert.equal((await end).isRead, true)
 })
 
+test('what is sent begins before the note of it, which may take the event loop', async () => {
+  const order: string[] = []
+  const { clock, texts } = scene({ inbox_socket: 'sends' }, null, async () => void order.push(`${texts.length} sent`))
+  await clock.advance(100)
+  assert.deepEqual(order, ['1 sent'])
+})
+
 test('the rung that worked before comes first', async () => {
   const { clock, texts } = scene({ inbox_socket: 'sends', tmux: 'reads' }, 'tmux')
   await clock.advance(1_000)

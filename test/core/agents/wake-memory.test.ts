@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chownSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
@@ -126,6 +126,25 @@ test('a note that the disk does not take keeps no later one from it, and is kept
   rmSync(place)
   await memory.noteSent('w-1', 2_000)
   assert.deepEqual((await WakeMemory.open(join(place, 'wakes'))).sent('w-1'), [1_000, 2_000])
+})
+
+test('what was sent counts at once, and its note leaves the event loop to what is being sent', async () => {
+  const path = join(folder, 'later', 'wakes')
+  const memory = await WakeMemory.open(path)
+  const noted = memory.noteSent('w-1', 1_000)
+  assert.deepEqual(memory.sent('w-1'), [1_000])
+  for (let promises = 0; promises < 20; promises += 1) await null
+  assert.equal(existsSync(join(folder, 'later')), false)
+  await noted
+  assert.deepEqual((await WakeMemory.open(path)).sent('w-1'), [1_000])
+})
+
+test('a memory that another user put there counts for nothing', { skip: process.getuid?.() !== 0 }, async () => {
+  const path = join(folder, 'foreign')
+  writeFileSync(path, '{"sent": {"w-1": [1]}}', { mode: 0o644 })
+  assert.deepEqual((await WakeMemory.open(path)).sent('w-1'), [1])
+  chownSync(path, 65_534, 65_534)
+  assert.deepEqual((await WakeMemory.open(path)).sent('w-1'), [])
 })
 
 test('a file that names some of it alone counts for that', async () => {

@@ -114,7 +114,7 @@ async function tryRung(
     const why = await adapter.whyNot(session, over)
     if (why !== null) return new Error(why)
     // The agent does not wait for the disk: what was sent counts in this process at once, and for the next one a moment later.
-    const [, outcome] = await Promise.all([onSend(rung), adapter.wake(session, text(id), over)])
+    const [outcome] = await Promise.all([adapter.wake(session, text(id), over), onSend(rung)])
     return outcome
   }
   const at = clock.now()

@@ -1,8 +1,9 @@
 import { join } from 'node:path'
 import { isSessionId, type SessionId } from '#fleet/session-id.ts'
 import { HOUR_MS, RUNGS, type Rung } from '#fleet/wake-ladder.ts'
+import { yieldToEvents } from '#runtime/yield-to-events.ts'
 import { publish } from '#spool/atomic-files.ts'
-import { readPlainFile } from '#spool/plain-file.ts'
+import { readPlainFileSync } from '#spool/plain-file.ts'
 import type { ClientSession } from '../client-session.ts'
 
 const MEMORY_FILE_MAX = 1024 * 1024
@@ -62,7 +63,7 @@ export class WakeMemory {
   static async open(path: string): Promise<WakeMemory> {
     const memory = new WakeMemory(path)
     try {
-      memory.#take(JSON.parse((await readPlainFile(path, MEMORY_FILE_MAX, 'own'))?.text ?? '{}'))
+      memory.#take(JSON.parse(readPlainFileSync(path, MEMORY_FILE_MAX, 'own') ?? '{}'))
     } catch {
       memory.#worked.clear()
     }
@@ -88,6 +89,7 @@ export class WakeMemory {
 
   async noteSent(agent: string, at: number): Promise<void> {
     this.#sent.set(agent, [...this.sent(agent).filter((each) => at - each < HOUR_MS), at])
+    await yieldToEvents() // what is sent goes out first: the agent does not wait for the note of it
     await this.#save()
   }
 
