@@ -1,6 +1,8 @@
 import { once } from 'node:events'
+import { statSync } from 'node:fs'
 import { createServer, request } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { OpenedConversation } from '#fleet/conversation.ts'
@@ -14,7 +16,7 @@ import { healthSocket, startWorkerHost } from './worker.ts'
 
 /**
  * From the first byte of a signed send until the watcher has called a way to wake the reader, on the bridge's host and on a
- * worker's; beside a Node that hands each message on.
+ * worker's; beside a Node that hands each message on, and one that syncs it before it does. What of it the commit takes is told apart.
  */
 export const wakes: Bench = async ({ isQuick, say }) => {
   await using stage = await openStage()
@@ -23,37 +25,53 @@ export const wakes: Bench = async ({ isQuick, say }) => {
   const lanes = {
     local: stack.use(await openLocal(stage, called)),
     worker: stack.use(await openWorker(stage, called)),
-    bare: stack.use(await openRelay(stage, called)),
+    bare: stack.use(await openRelay(stage, called, 'unsynced')),
+    synced: stack.use(await openRelay(stage, called, 'synced')),
   }
   const rounds = isQuick ? 2 : WAKES_OF_AGENT - 1
   say(`${rounds * AGENTS} wakes by each of ${Object.keys(lanes).length}, in turn`)
-  const waits = { local: [] as Wait[], worker: [] as Wait[], bare: [] as Wait[] }
+  const waits: Record<keyof typeof lanes, Wait[]> = { local: [], worker: [], bare: [], synced: [] }
   for (let round = 0; round <= rounds; round += 1) {
     for (let agent = 0; agent < AGENTS; agent += 1) {
-      for (const name of ['local', 'worker', 'bare'] as const) {
-        const wait = await timed(called, () => lanes[name].wake(agent))
+      for (const name of ['local', 'worker', 'bare', 'synced'] as const) {
+        const wait = await timed(called, lanes[name], agent)
         if (round > 0) waits[name].push(wait) // the first one warms each of them up
       }
     }
   }
-  const bare = { [RELAY]: percentiles(waits.bare) }
+  const beside = { [SYNCED]: percentiles(waits.synced), [RELAY]: percentiles(waits.bare) }
   const row = (where: string, p50Ms: number, reach: Figures): Row => {
     const ours = percentiles(where === LOCAL ? waits.local : waits.worker)
     return {
       what: `message sent → wake called, ${where}`,
       reach: { p50Ms, ...reach },
       ours,
-      beside: bare,
-      ratio: ratios('p50Ms', ours, bare),
+      beside,
+      ratio: ratios('p50Ms', ours, beside),
       note: NOTE,
     }
   }
-  return [row(LOCAL, 5, {}), row("worker's host", 20, {})]
+  return [row(LOCAL, 5, {}), row("worker's host", 20, {}), ...stepRows(waits.local)]
+}
+
+/** Where the time of a wake on the bridge's host goes. The answer leaves beside the wake, so its step is no part of the sum. */
+function stepRows(waits: readonly Wait[]): Row[] {
+  const steps: Readonly<Record<string, (wait: Wait) => number>> = {
+    'sent → committed (signed, checked, written, synced)': ({ committedMs }) => committedMs,
+    'committed → wake called (the watcher)': ({ ms, committedMs }) => ms - committedMs,
+    'sent → answered, beside the wake': ({ answeredMs }) => answeredMs,
+  }
+  return Object.entries(steps).map(([step, length]) => {
+    const all = waits.map(length).filter((ms) => !Number.isNaN(ms))
+    const ours = { p50Ms: quantile(all, 0.5), p99Ms: quantile(all, 0.99), wakes: all.length }
+    return { what: `of that, ${LOCAL}: ${step}`, reach: {}, ours }
+  })
 }
 
 const LOCAL = "bridge's host"
 const RELAY = 'Node that hands it on'
-const NOTE = `signed, audited and synced sends; the watcher calls a webhook on this machine, the only way to wake that needs no client; an agent is sent 12 wakes an hour, so there are several; ${RELAY}: takes the message by HTTP and posts it, without a disk, a signature or a look at who reads`
+const SYNCED = 'Node that syncs and hands it on'
+const NOTE = `signed, audited and synced sends; the watcher calls a webhook on this machine, the only way to wake that needs no client; an agent is sent 12 wakes an hour, so there are several; ${RELAY}: takes the message by HTTP and posts it, without a disk, a signature or a look at who reads; ${SYNCED}: the same, after it has appended the message to a file and synced that`
 
 /** So many agents, since the budget of one allows so many wakes within an hour. */
 const AGENTS = 12
@@ -69,6 +87,8 @@ const MISSED_MS = 20_000
 interface Lane extends Disposable {
   /** Sends a message to an agent. Answers what its reader does once it is woken. */
   wake(agent: number): Promise<() => Promise<void>>
+  /** When its bridge committed last, by `performance.now`. */
+  committedAt?(): number
 }
 
 /** The place that wakes go to. */
@@ -81,18 +101,23 @@ interface Called extends AsyncDisposable {
 /** How long a wake took from the first byte of the send, and from its answer: zero where it came sooner than that. */
 interface Wait {
   readonly ms: number
+  /** From the first byte until the message was committed, and until the send was answered. */
+  readonly committedMs: number
+  readonly answeredMs: number
   readonly afterAnswerMs: number
 }
 
-async function timed(called: Called, wake: () => ReturnType<Lane['wake']>): Promise<Wait> {
+async function timed(called: Called, lane: Lane, agent: number): Promise<Wait> {
   await sleep(PAUSE_MS + Math.random() * PAUSE_MAX_MS)
   const arrival = called.next()
+  lane.committedAt?.()
   const began = performance.now()
-  const read = await wake()
+  const read = await lane.wake(agent)
   const answered = performance.now()
   const at = await Promise.race([arrival, tooLate()])
+  const committedMs = (lane.committedAt?.() ?? Number.NaN) - began
   await read()
-  return { ms: at - began, afterAnswerMs: Math.max(0, at - answered) }
+  return { ms: at - began, committedMs, answeredMs: answered - began, afterAnswerMs: Math.max(0, at - answered) }
 }
 
 async function tooLate(): Promise<never> {
@@ -146,12 +171,21 @@ async function openLocal(stage: Stage, { url }: Called): Promise<Lane> {
   await startWatcher(stage, bridge.state, settings)
   const senders = sendersOf(conversations, 'b', bridge.port)
   return {
+    committedAt: () => lastRing(bridge.database),
     async wake(agent) {
       const sent = await senders[agent]?.send()
       return async () => void (await bridge.ask('mark', { reader: readers[agent], ids: [sent?.id], mark: 'acked' }))
     },
     [Symbol.dispose]: () => closeAll(senders),
   }
+}
+
+/**
+ * When the doorbell of a database, which is rung after each commit, was written to last, by `performance.now`. The system takes the time:
+ * who waits here for many things may hear of it late. Whoever asks makes Linux note the next write finely (6.13 and later), not by the tick.
+ */
+function lastRing(database: string): number {
+  return Number(statSync(`${database}-bell`, { bigint: true }).mtimeNs) / 1e6 - performance.timeOrigin
 }
 
 /** A bridge, and a worker's host with keepalive and a watcher of its inbox; the readers are the ends `b`. */
@@ -173,16 +207,23 @@ async function openWorker(stage: Stage, { url }: Called): Promise<Lane> {
 
 /** The least that wakes somebody for a message. */
 const HANDS_ON = `const { createServer, request } = require('node:http')
+const { fsyncSync, openSync, writeSync } = require('node:fs')
+const file = process.argv[2] === undefined ? null : openSync(process.argv[2], 'a')
 createServer((asked, answer) => {
   const chunks = []
   asked.on('data', (chunk) => chunks.push(chunk)).on('end', () => {
+    if (file !== null) {
+      writeSync(file, Buffer.concat(chunks))
+      fsyncSync(file)
+    }
     request(process.argv[1], { method: 'POST' }, (taken) => taken.resume()).end(Buffer.concat(chunks))
     answer.end('{}')
   })
 }).listen(0, '127.0.0.1', function () { console.log(this.address().port) })`
 
-async function openRelay(stage: Stage, { url }: Called): Promise<Lane> {
-  const { child } = stage.start('other', [stage.node, '-e', HANDS_ON, url])
+async function openRelay(stage: Stage, { url }: Called, how: 'synced' | 'unsynced'): Promise<Lane> {
+  const file = how === 'synced' ? [join(await stage.room('relay'), 'messages')] : []
+  const { child } = stage.start('other', [stage.node, '-e', HANDS_ON, url, ...file])
   const [port] = (await once(child.stdout as Readable, 'data')) as [Buffer]
   const text = 'x'.repeat(TEXT)
   return {
