@@ -3,11 +3,13 @@ import { EXIT, Exit } from '#console/failure.ts'
 import { quoted } from '#console/shell-quote.ts'
 import { commandEnv, stateFolder } from '#console/state-folder.ts'
 import { ago, plain } from '#console/terminal-text.ts'
-import { literalPath, overlap, parseGlob } from '#fleet/path-glob.ts'
+import { parseGlob } from '#fleet/path-glob.ts'
+import { PathMatcher } from '#fleet/path-matcher.ts'
 import {
   COMMIT_PATHS_MAX,
   isSameRepository,
   type Reservation,
+  type ReservationMode,
   reservationInWords,
   type UncheckedCommit,
   uncheckedInWords,
@@ -28,10 +30,10 @@ const CHECK_FACTOR = 2
 /** How many files a refusal names. */
 const NAMED_MAX = 10
 
-/** A file of a commit, and who has it. */
+/** A file of a commit, and by what reservations others have it: one at least. */
 interface Touched {
   readonly path: string
-  readonly by: Reservation
+  readonly by: readonly Reservation[]
 }
 
 /**
@@ -54,9 +56,9 @@ function decide(
   [known, repository, paths]: readonly [Known | { readonly why: string }, readonly string[], readonly string[]],
 ): string | null {
   if (!('reservations' in known)) return known.why
-  const touched = touchedBy(paths, others(known, repository, context))
-  tellShared(context, touched)
-  const taken = touched.filter(({ by }) => by.mode === 'exclusive')
+  const binding = others(known, repository, context)
+  tellShared(context, touchedBy(paths, binding, 'shared'))
+  const taken = touchedBy(paths, binding, 'exclusive')
   if (taken.length > 0) refuse(context, taken, known)
   if (known.at !== null) tellAge(context, known, known.at)
   return null
@@ -76,7 +78,7 @@ export async function lookAfterCommit(context: CommandContext): Promise<void> {
   const found = await waitAtMost(looking, CHECK_FACTOR * waitMs, context.clock)
   if (found === LATE || !('reservations' in found[0])) return // nothing is known that could be told
   const [known, repository, paths] = found
-  const taken = touchedBy(paths, others(known, repository, context)).filter(({ by }) => by.mode === 'exclusive')
+  const taken = touchedBy(paths, others(known, repository, context), 'exclusive')
   if (taken.length > 0) await tellUnchecked(context, made, repository, taken)
 }
 
@@ -91,23 +93,38 @@ function others(known: Known, repository: readonly string[], { clock }: CommandC
   )
 }
 
-function touchedBy(paths: readonly string[], reservations: readonly Reservation[]): Touched[] {
-  if (reservations.length === 0) return []
-  const parsed = reservations.map((by) => ({ by, glob: parseGlob(by.glob) }))
+function touchedBy(paths: readonly string[], reservations: readonly Reservation[], mode: ReservationMode): Touched[] {
+  const binding = reservations.filter((each) => each.mode === mode)
+  if (binding.length === 0) return []
+  const matcher = new PathMatcher(binding.map(({ glob }) => parseGlob(glob)))
+  const lists = new Map<readonly number[], readonly Reservation[]>() // many files share one
   return paths.flatMap((path) => {
-    const literal = literalPath(path)
-    return parsed.filter(({ glob }) => overlap(literal, glob)).map(({ by }) => ({ path, by }))
+    const meaning = matcher.meaning(path)
+    if (meaning.length === 0) return []
+    const by = lists.get(meaning) ?? meaning.map((index) => binding[index] as Reservation)
+    lists.set(meaning, by)
+    return { path, by }
   })
+}
+
+/** All by which others have any of these files, each once. */
+function reservationsOf(touched: readonly Touched[]): Reservation[] {
+  const lists = new Set(touched.map(({ by }) => by))
+  const all = new Set<Reservation>()
+  for (const list of lists) for (const each of list) all.add(each)
+  return [...all]
 }
 
 function refuse(context: CommandContext, taken: readonly Touched[], known: Known): never {
   const now = context.clock.wall()
   const lines = taken
     .slice(0, NAMED_MAX)
-    .map(({ path, by }) => `  ${JSON.stringify(path)}: ${reservationInWords(by, now)}`)
-  const more = taken.length > NAMED_MAX ? [`  and ${taken.length - NAMED_MAX} more`] : []
+    .flatMap(({ path, by }) => by.map((each) => `  ${JSON.stringify(path)}: ${reservationInWords(each, now)}`))
+    .slice(0, NAMED_MAX)
+  const count = taken.reduce((sum, { by }) => sum + by.length, 0)
+  const more = count > NAMED_MAX ? [`  and ${count - NAMED_MAX} more`] : []
   const age = known.at === null ? '' : `, by the list of ${ago(now - known.at)} ago (${known.why})`
-  const [holder = ''] = taken.map(({ by }) => by.agent)
+  const holder = taken[0]?.by[0]?.agent ?? ''
   const told = [
     `s2: nothing was committed: it changes files that another agent has${age}`,
     ...lines,
@@ -118,9 +135,8 @@ function refuse(context: CommandContext, taken: readonly Touched[], known: Known
   throw new Exit(EXIT.refused)
 }
 
-function tellShared(context: CommandContext, touched: readonly Touched[]): void {
-  const shared = touched.filter(({ by }) => by.mode === 'shared')
-  const told = new Set(shared.map(({ by }) => reservationInWords(by, context.clock.wall())))
+function tellShared(context: CommandContext, shared: readonly Touched[]): void {
+  const told = new Set(reservationsOf(shared).map((by) => reservationInWords(by, context.clock.wall())))
   for (const each of [...told].slice(0, NAMED_MAX))
     context.tell(`s2: ${plain(each)}: it may change the same files now\n`)
 }
@@ -142,9 +158,10 @@ async function tellUnchecked(
   taken: readonly Touched[],
 ): Promise<void> {
   const paths = [...new Set(taken.map(({ path }) => path))].slice(0, COMMIT_PATHS_MAX)
+  const holding = reservationsOf(taken)
   const unchecked: UncheckedCommit = { repository, commit, paths }
   const now = context.clock.wall()
-  const whose = [...new Set(taken.map(({ by }) => reservationInWords(by, now)))].slice(0, NAMED_MAX)
+  const whose = [...new Set(holding.map((by) => reservationInWords(by, now)))].slice(0, NAMED_MAX)
   context.tell(
     `s2: the commit ${commit.slice(0, 12)} was not checked before it was made, and changes files that another agent has\n`,
   )
@@ -153,13 +170,7 @@ async function tellUnchecked(
     const { session } = await selfOf(reached, context)
     return await reached.store.noteUncheckedCommit(session, unchecked)
   })
-  const isWaiting =
-    'why' in answer &&
-    (await putIntoOutbox(
-      context,
-      unchecked,
-      taken.map(({ by }) => by),
-    ))
+  const isWaiting = 'why' in answer && (await putIntoOutbox(context, unchecked, holding))
   context.tell(plain(howTold(answer, isWaiting)))
 }
 

@@ -6,8 +6,8 @@ import { S2Error } from './errors.ts'
  */
 type Gapped<E> = readonly ArrayLike<E>[]
 
-/** A part of a path between slashes. */
-type Segment = Gapped<string>
+/** A part of a path between slashes: folded texts, between which anything may stand. */
+export type Segment = readonly string[]
 
 /** Which paths of a repository are meant. Capital letters are those of small ones, because there are file systems where they are. */
 export interface PathGlob {
@@ -38,7 +38,7 @@ export function parseGlob(text: string): PathGlob {
 
 /** The path of one file, which is no pattern. */
 export function literalPath(path: string): PathGlob {
-  return { text: path, path: [path.split('/').map((name) => [fold(name)])] }
+  return { text: path, path: [path.split('/').map((name) => [foldName(name)])] }
 }
 
 /** A path as a glob that means it alone, or with all beneath where it is a folder. */
@@ -73,7 +73,7 @@ function segmentOf(name: string, whole: string): Segment {
     else if (sign === '\\') throw notAGlob(whole, 'it ends with a backslash')
     else pieces[pieces.length - 1] += sign.length > 1 && sign.startsWith('\\') ? sign.slice(1) : sign
   }
-  return pieces.map(fold)
+  return pieces.map(foldName)
 }
 
 /**
@@ -81,9 +81,26 @@ function segmentOf(name: string, whole: string): Segment {
  * UAX 15), so that a beginning stays one whatever follows: an accent joins the letter before it, and a sigma has a small letter of its own at
  * the end of a word.
  */
-function fold(text: string): string {
+export function foldName(text: string): string {
+  if (/^[\0-\x7f]*$/.test(text)) return text.toLowerCase()
   const letters = [...text.normalize('NFD')].map((each) => each.toLowerCase())
   return letters.join('').normalize('NFD')
+}
+
+/** Whether a part of a glob means a folded name: as `overlap`, by what the engine has for texts. */
+export function isMeant(segment: Segment, name: string): boolean {
+  const [head = '', tail = head] = [segment[0], segment.at(-1)]
+  if (segment.length === 1) return name === head
+  const end = name.length - tail.length
+  let at = head.length
+  if (at > end || !name.startsWith(head) || !name.endsWith(tail)) return false
+  for (let index = 1; index < segment.length - 1; index += 1) {
+    const piece = segment[index] as string
+    const found = name.indexOf(piece, at)
+    if (found < 0 || found + piece.length > end) return false
+    at = found + piece.length
+  }
+  return true
 }
 
 /** Whether one sequence can be both, where `fits` says so of two elements. */
