@@ -86,7 +86,7 @@ function isAnsweredFromAfar({ client, name }: HookEvent, env: CommandContext['en
  * terminal Claude Code begins no turn, and does not end, before its hooks have: there nothing waits.
  */
 async function waitForWake({ client, state }: Asked, context: CommandContext): Promise<number> {
-  if (context.env.CLAUDE_CODE_ENTRYPOINT !== 'cli') return 0
+  if (client === 'claude' && context.env.CLAUDE_CODE_ENTRYPOINT !== 'cli') return 0
   const input = await readHookInput(process.stdin, HOOK_INPUT_MAX, INPUT_WITHIN_MS, context.clock)
   const event = readHookEvent(client, null, input)
   if (event === null || event.subagent !== null || !existsSync(state)) return 0

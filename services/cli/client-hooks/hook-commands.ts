@@ -15,6 +15,11 @@ export function programWords(client: Client, state: string | null): string[] {
   return lastingCommand('s2', 'hook', '--agent', client, ...(state === null ? [] : ['--state', state]))
 }
 
+/** The words by which a program waits for a wake of an idle session (`s2 hook wait`). */
+export function waiterWords(client: Client, state: string | null): string[] {
+  return lastingCommand('s2', 'hook', 'wait', '--agent', client, ...(state === null ? [] : ['--state', state]))
+}
+
 /** A word of a command line, quoted or not. */
 const WORD = String.raw`(?:\S+|'(?:[^']|'\\'')*')`
 

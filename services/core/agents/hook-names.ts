@@ -63,6 +63,10 @@ const KINDS: Readonly<Record<Client, Readonly<Record<string, HookKind>>>> = {
     'permission.asked': 'asking',
     'permission.updated': 'asking',
     'permission.replied': 'answered',
+    'question.asked': 'asking',
+    'question.replied': 'answered',
+    'question.rejected': 'answered',
+    'session.aborted': 'interrupted', // our plugin calls a session.error so that a person has caused
     'session.idle': 'turn_ended',
     'session.error': 'failure',
     'session.deleted': 'end',

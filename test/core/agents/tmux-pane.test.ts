@@ -152,6 +152,15 @@ const SCREENS: readonly [boolean, string, readonly string[]][] = [
     'Codex with an example',
     ['\u001b[1m›\u001b[0m\u001b[39m\u001b[49m \u001b[2mAsk Codex to do anything', '\u001b[0m\u001b[39m\u001b[49m'],
   ],
+  [
+    true,
+    'Gemini CLI with an example',
+    [
+      '\u001b[39m\u001b[48;5;240m \u001b[38;5;183m> \u001b[7m\u001b[39m \u001b[0m\u001b[38;5;248m\u001b[48;5;240m Type your message or @path/to/file\u001b[39m',
+      '\u001b[38;5;240m\u001b[49m▀▀▀▀',
+    ],
+  ],
+  [false, 'Gemini CLI, a draft', [' > Type your message or not', '▀▀▀▀']],
   [true, 'in a box', ['│ > \u001b[7m \u001b[0m            │', `╰${'─'.repeat(16)}╯`]],
   [false, 'Claude Code, a draft', ['\u001b[39m❯\u00a0hello draft\u001b[7m', RULE]],
   [false, 'a draft of one letter', ['\u001b[39m❯\u00a0x\u001b[7m', RULE]],

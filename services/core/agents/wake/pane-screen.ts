@@ -3,7 +3,9 @@
 /** The sign before what is typed, as Claude Code, Codex and others draw it. */
 const PROMPT = /^[\s│┃|]*[❯›>][\s\u00a0]*/
 /** What ends a box around a prompt. */
-const FRAME = /^[\s\u00a0─━═╰╯└┘│┃|]*$/
+const FRAME = /^[\s\u00a0─━═╰╯└┘│┃|▀]*$/
+/** What Gemini CLI shows in an empty prompt, in a grey of its own. */
+const EXAMPLE = /^Type your message or @path\/to\/file$/
 // biome-ignore lint/suspicious/noControlCharactersInRegex: the sequences of a terminal begin with one
 const SEQUENCE = /\u001b\[([\d;]*)m/g
 
@@ -17,7 +19,7 @@ export function hasEmptyPrompt(lines: readonly string[], cursorLine: number): bo
   if (sign === undefined) return false
   const typed = bright.slice(sign.length).replace(/[│┃|\s\u00a0]+$/, '')
   // the cursor stands on the first letter of an example, which is drawn bright then
-  const isEmpty = typed === '' || (dim !== '' && [...typed].length === 1)
+  const isEmpty = typed === '' || EXAMPLE.test(typed.trim()) || (dim !== '' && [...typed].length === 1)
   return isEmpty && FRAME.test(brightText(lines[cursorLine + 1] ?? '').bright)
 }
 

@@ -2,7 +2,7 @@ import { closeSync, constants, fstatSync, openSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Clock } from '#runtime/clock.ts'
 import { isRunning } from '#runtime/process-life.ts'
-import { clientSessionName, type NamedClientSession } from '../client-session.ts'
+import { type Client, clientSessionName, type NamedClientSession } from '../client-session.ts'
 import { agentsFolder } from '../hook-reports.ts'
 import { forClient, PassingRefusal, type WakeAdapter } from './adapter.ts'
 import { isOurs } from './client-environment.ts'
@@ -22,13 +22,16 @@ export function waiterFolder(state: string): string {
 /** A turn that has just ended has a hook that waits soon, milliseconds: both begin at once. */
 const BEGINS_WITHIN_MS = 20_000
 
-/** Wakes by a hook that waits beside an idle session of Claude Code (`asyncRewake`). It works in every permission mode. */
+/** Claude Code begins a turn with what a hook says that ended (`asyncRewake`); our plugin for opencode does the same. */
+const TAKES_UP: ReadonlySet<Client> = new Set(['claude', 'opencode'])
+
+/** Wakes by a hook that waits beside an idle session. It works in every permission mode. */
 export function rewakeWaiter(state: string, clock: Clock): WakeAdapter {
   return forClient({
     rung: 'rewake',
     timeoutMs: 2_000,
     whyNot: async (session) => {
-      if (session.client !== 'claude') return 'only Claude Code takes up what a waiting hook says'
+      if (!TAKES_UP.has(session.client)) return 'only Claude Code and opencode take up what a waiting hook says'
       if (session.process !== null && !isRunning(session.process)) return 'the process of the session has ended'
       const why = whyNobodyWaits(waiterPipe(state, session))
       if (why !== null && clock.wall() - session.since < BEGINS_WITHIN_MS) throw new PassingRefusal(why)
