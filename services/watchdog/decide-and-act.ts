@@ -196,15 +196,16 @@ async function act(
       run: async () => {
         if (isLoss(incident) && !losses.isDue(incident.agent ?? '')) return
         if (await incidents.open(incident)) news += 1
+        if (!incidents.isOpen(incident.cause)) return // it was closed since the lists were read: newer ones decide
         if (isLoss(incident)) losses.noteReport(incident, observation.fleet)
         if (incident.kind === 'graces') observation.noteGracesReport()
         if (incident.kind === 'flapping' && incident.agent !== null) flaps.noteFlapping(incident.agent, at)
       },
     })),
-    ...close.map(({ cause, outcome }) => ({
-      what: `close ${cause}`,
+    ...close.map((end) => ({
+      what: `close ${end.cause}`,
       run: async () => {
-        if (await incidents.close(cause, outcome)) news += 1
+        if (await incidents.close(end)) news += 1
       },
     })),
   ]

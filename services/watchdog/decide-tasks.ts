@@ -22,6 +22,7 @@ import {
   conditionIncident,
   endingInWords,
   notNowIncident,
+  STALLED_TOGETHER,
   stalledTask,
   stallIncident,
   stallsTogetherIncident,
@@ -42,6 +43,8 @@ export interface TaskDecision {
   readonly incidents: readonly NewIncident[]
   /** What is found of the work of agents, to be shown in place of `alive`. */
   readonly work: ReadonlyMap<string, AgentWork>
+  /** Most agents that work stall together, or people are told so still. */
+  readonly stallTogether: boolean
   /** Tasks that no agent can take. */
   readonly stranded: readonly Need[]
   /** How many failed agents have tasks that must wait for their turn. */
@@ -77,6 +80,7 @@ export function decideTasks(snapshot: Snapshot, singleLosses: ReadonlySet<string
       ...clientsAsWork(snapshot),
       ...conditionsAsWork(snapshot),
     ]),
+    stallTogether: findings.stallsTogether || snapshot.openIncidents.has(STALLED_TOGETHER),
     stranded: plan.stranded,
     waiting: plan.waiting,
     waitsForBeats: losses.length < lost.length,
@@ -185,11 +189,15 @@ function untakenIncidents({ untaken }: ClockFindings, { moves }: Plan, snapshot:
   })
 }
 
-/** Of an agent that may not work people are told why, which is why its task stands still. */
+/**
+ * Of an agent that may not work people are told why, which is why its task stands still. When most stalled together and people were
+ * told that they show work again, each has its whole time for that before it is told of alone.
+ */
 function stallIncidents({ stalls, stallsTogether }: ClockFindings, snapshot: Snapshot): NewIncident[] {
-  const { config, board, observed } = snapshot
+  const { at, config, board, observed } = snapshot
   const unexplained = stalls.filter(({ agent }) => !isUnable(board.conditions.get(agent)?.state))
   if (stallsTogether) return unexplained.length === 0 ? [] : [stallsTogetherIncident(unexplained, config)]
+  if (at - board.stalledTogetherAt < config.stallAfterMs) return []
   return unexplained.map((stall) => stallIncident(stall, config, observed.clients.of(stall.agent)?.activity ?? null))
 }
 

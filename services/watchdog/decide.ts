@@ -4,9 +4,10 @@ import type { PlannedMove } from '#fleet/task-reassignment.ts'
 import { formatDuration, roughDuration } from '#runtime/duration.ts'
 import { waitingIncidents } from './client-incidents.ts'
 import { decideTasks, isWorkedAt, type TaskDecision } from './decide-tasks.ts'
+import { type ByEvidence, evidenceOf, evidenceToOpen } from './evidence-age.ts'
 import { FLAPS } from './flapping-agents.ts'
 import type { Observed } from './fleet-observation.ts'
-import { endOfAgentIncident, type IncidentEnd, isBack, lastedMs } from './incident-endings.ts'
+import { endOfAgentIncident, isBack, lastedMs } from './incident-endings.ts'
 import {
   blindIncident,
   flappingCause,
@@ -20,7 +21,7 @@ import {
   twinsIncident,
 } from './incident-texts.ts'
 import type { Snapshot } from './look-snapshot.ts'
-import type { OpenIncident } from './open-incidents.ts'
+import type { IncidentEnd, OpenIncident } from './open-incidents.ts'
 import type { Board, BoardMemory } from './open-tasks-state.ts'
 import type { RepeatedGraces } from './recent-graces.ts'
 import { endOfTaskIncident } from './task-incident-endings.ts'
@@ -36,8 +37,8 @@ export interface Decision {
   readonly endings: readonly TaskEnding[]
   /** Tasks whose holders are to be woken again. */
   readonly reminders: readonly Task[]
-  readonly open: readonly NewIncident[]
-  readonly close: readonly IncidentEnd[]
+  readonly open: readonly ByEvidence<NewIncident>[]
+  readonly close: readonly ByEvidence<IncidentEnd>[]
   /** Agents whose loss was now found to be a single one. */
   readonly singleLosses: readonly string[]
   /** Agents that were single losses, and are back. */
@@ -85,15 +86,17 @@ export function decide(snapshot: Snapshot): Decision {
   const endings = endingsOf(snapshot)
   const returns = findReturns(endings, snapshot)
   const ended = over.filter(({ incident: { cause } }) => openIncidents.has(cause)).map(endingOf)
+  const opening = [
+    ...[...wanted, ...flapping(returns, snapshot)].filter(({ cause }) => !openIncidents.has(cause)),
+    ...lossIncidents(singleLosses, snapshot),
+  ]
+  const closing = [...ended, ...endings, ...strandedEndings(tasks, snapshot)]
   return {
     moves: tasks?.moves ?? [],
     endings: tasks?.endings ?? [],
     reminders: tasks?.reminders ?? [],
-    open: [
-      ...[...wanted, ...flapping(returns, snapshot)].filter(({ cause }) => !openIncidents.has(cause)),
-      ...lossIncidents(singleLosses, snapshot),
-    ],
-    close: [...ended, ...endings, ...strandedEndings(tasks, snapshot)],
+    open: opening.map((incident) => ({ ...incident, evidenceAt: evidenceToOpen(incident, snapshot) })),
+    close: closing.map((end) => ({ ...end, evidenceAt: evidenceOf(snapshot) })),
     singleLosses,
     returns,
     board,
@@ -132,10 +135,12 @@ function concernsPeople(agent: string, { fleet }: Observed, { holders }: LossSna
 
 /** In a mass silence nothing is planned: no task is moved, and nothing is known of what should be. */
 function remember(tasks: TaskDecision | null, { at, board }: Snapshot): BoardMemory {
-  if (tasks === null) return { waiting: 0, strandedSince: board.strandedSince, beatsWantedSince: null, movedFrom: [] }
+  const { strandedSince, stalledTogetherAt } = board
+  if (tasks === null) return { waiting: 0, strandedSince, stalledTogetherAt, beatsWantedSince: null, movedFrom: [] }
   return {
     waiting: tasks.waiting,
-    strandedSince: tasks.stranded.length === 0 ? null : (board.strandedSince ?? at),
+    strandedSince: tasks.stranded.length === 0 ? null : (strandedSince ?? at),
+    stalledTogetherAt: tasks.stallTogether ? at : stalledTogetherAt,
     beatsWantedSince: tasks.waitsForBeats ? at : null,
     movedFrom: tasks.moves.flatMap(({ need }) => (need.failed === null ? [] : [need.failed.agent])),
   }

@@ -1,7 +1,7 @@
 import { WHY_MAX } from '#fleet/cut-text.ts'
 import { alertsFailing, failingChannel, type NewIncident } from '#fleet/incident.ts'
 import { redactedHead } from '#fleet/redact.ts'
-import type { Clock } from '#runtime/clock.ts'
+import { type Clock, type Moment, momentOf } from '#runtime/clock.ts'
 import { formatDuration } from '#runtime/duration.ts'
 import type { OpenIncidents } from './open-incidents.ts'
 
@@ -13,7 +13,7 @@ export interface FailingChannelsParts {
   /** The channels that there are. */
   readonly names: readonly string[]
   readonly incidents: OpenIncidents
-  readonly clock: Pick<Clock, 'now'>
+  readonly clock: Pick<Clock, 'now' | 'wall'>
   /** An incident was opened or closed that people are to be told of. */
   onIncident(): void
   /** Why alerts do not get through by some channel; null when they do by all. */
@@ -22,6 +22,7 @@ export interface FailingChannelsParts {
 
 interface Failure {
   readonly since: number
+  lastAt: Moment
   tries: number
   why: string
   /** Its incident was opened. */
@@ -46,7 +47,9 @@ export class FailingChannels {
   /** A channel did not take an alert. */
   noteFailure(channel: string, error: unknown): void {
     const { clock } = this.#parts
-    const failure = this.#failures.get(channel) ?? { since: clock.now(), tries: 0, why: '', isReported: false }
+    const lastAt = momentOf(clock)
+    const failure = this.#failures.get(channel) ?? { since: lastAt.now, lastAt, tries: 0, why: '', isReported: false }
+    failure.lastAt = lastAt
     failure.tries += 1
     failure.why = redactedHead(error instanceof Error ? error.message : String(error), WHY_MAX)
     this.#failures.set(channel, failure)
@@ -92,7 +95,7 @@ export class FailingChannels {
     const { incidents, clock } = this.#parts
     const incident = this.#incidentOf(channel, failure, clock.now())
     if (!failure.isReported) {
-      if (await incidents.open(incident)) this.#parts.onIncident()
+      if (await incidents.open({ ...incident, evidenceAt: failure.lastAt })) this.#parts.onIncident()
       failure.isReported = true
     } else if (!incidents.isOpen(incident.cause)) {
       // another watchdog had a success, or a person closed it: what fails from now on is a trouble of its own
@@ -110,7 +113,8 @@ export class FailingChannels {
   }
 
   async #close(cause: string, outcome: string): Promise<void> {
-    if (await this.#parts.incidents.close(cause, outcome)) this.#parts.onIncident()
+    const { incidents, clock, onIncident } = this.#parts
+    if (await incidents.close({ cause, outcome, evidenceAt: momentOf(clock) })) onIncident()
   }
 
   #incidentOf(channel: string, { tries, since, why }: Failure, now: number): NewIncident {

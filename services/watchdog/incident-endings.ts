@@ -10,12 +10,6 @@ import { placeOf } from './incident-texts.ts'
 import type { OpenIncident } from './open-incidents.ts'
 import type { AgentLoss } from './reported-losses.ts'
 
-/** An incident that is over, and the sentence that says what is over, and of what. */
-export interface IncidentEnd {
-  readonly cause: string
-  readonly outcome: string
-}
-
 /** As much of the snapshot of a look as tells what became of an agent. */
 interface AgentSnapshot {
   readonly at: number

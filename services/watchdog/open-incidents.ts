@@ -1,14 +1,22 @@
 import { failingChannel, type Incident, type NewIncident } from '#fleet/incident.ts'
-import { type Clock, momentOf } from '#runtime/clock.ts'
+import { type Clock, elapsedMs, type Moment, momentOf } from '#runtime/clock.ts'
 import type { Store } from '#store/store.ts'
+import type { ByEvidence } from './evidence-age.ts'
 import { planRetellings } from './lasting-incidents.ts'
+
+/** An incident that is over, and the sentence that says what is over, and of what. */
+export interface IncidentEnd {
+  readonly cause: string
+  readonly outcome: string
+}
 
 /** An incident that is open, and since when: by the wall clock, and as this watchdog has seen it, by its own clock. */
 export type OpenIncident = NewIncident & Pick<Incident, 'openedAt'> & { readonly seenAt: number }
 
 /**
  * The incidents that are open, as far as this watchdog knows: read from the store at the start and with each round, as
- * another watchdog may have opened or closed some. The store itself sees to it that a cause is open only once.
+ * another watchdog may have opened or closed some. The store itself sees to it that a cause is open only once, and that nothing
+ * older than its last change opens or closes it.
  */
 export class OpenIncidents {
   readonly #store: Store
@@ -48,13 +56,13 @@ export class OpenIncidents {
     return [...this.#open.values()].filter((incident) => incident.kind === kind)
   }
 
-  /** Opens an incident unless it is open; answers whether this was the watchdog that did it. */
-  async open(incident: NewIncident): Promise<boolean> {
+  /** Opens an incident unless it is open, or was closed since that was read; answers whether this was the watchdog that did it. */
+  async open(incident: ByEvidence<NewIncident>): Promise<boolean> {
     return await this.#add(incident, this.#channelsFor(incident))
   }
 
   /** Opens an incident without an alert: the one watchdog that could open it may do what it names. */
-  async claim(incident: NewIncident): Promise<boolean> {
+  async claim(incident: ByEvidence<NewIncident>): Promise<boolean> {
     return await this.#add(incident, [])
   }
 
@@ -69,12 +77,17 @@ export class OpenIncidents {
     return (await this.#store.incidents({ open: false })).filter((incident) => incident.kind === kind)
   }
 
-  /** Closes an incident; `outcome` says what is over and why. Answers whether this was the watchdog that did it. */
-  async close(cause: string, outcome: string): Promise<boolean> {
+  /**
+   * Closes an incident unless it was opened since that was read; `outcome` says what is over and why. Answers whether this was the
+   * watchdog that did it.
+   */
+  async close({ cause, outcome, evidenceAt }: ByEvidence<IncidentEnd>): Promise<boolean> {
     if (!this.#open.has(cause)) return false
-    const last = await this.#store.closeIncident(cause, this.#channelsFor({ cause }), outcome)
-    this.#open.delete(cause)
-    return last
+    const ageMs = this.#ageMs(evidenceAt)
+    const isLast = await this.#store.closeIncident(cause, this.#channelsFor({ cause }), outcome, ageMs)
+    if (isLast) this.#open.delete(cause)
+    else await this.#learn(cause)
+    return isLast
   }
 
   /** Tells people again of those that last; answers of how many this watchdog did. */
@@ -93,9 +106,24 @@ export class OpenIncidents {
     return this.#channels.filter((channel) => channel !== failing)
   }
 
-  async #add(incident: NewIncident, channels: readonly string[]): Promise<boolean> {
-    const first = await this.#store.openIncident(incident, channels)
-    this.#open.set(incident.cause, { ...incident, openedAt: this.#clock.wall(), seenAt: this.#clock.now() })
-    return first
+  async #add({ evidenceAt, ...incident }: ByEvidence<NewIncident>, channels: readonly string[]): Promise<boolean> {
+    const isFirst = await this.#store.openIncident(incident, channels, this.#ageMs(evidenceAt))
+    const { now, wall } = momentOf(this.#clock)
+    if (isFirst) this.#open.set(incident.cause, { ...incident, openedAt: wall, seenAt: now })
+    else await this.#learn(incident.cause)
+    return isFirst
+  }
+
+  #ageMs(moment: Moment): number {
+    return Math.max(0, elapsedMs(moment, this.#clock))
+  }
+
+  /** Another watchdog was first, or knew more. */
+  async #learn(cause: string): Promise<void> {
+    const open = (await this.#store.incidents({ open: true })).find((each) => each.cause === cause)
+    const known = this.#open.get(cause)
+    if (open === undefined) this.#open.delete(cause)
+    else if (known === undefined || known.openedAt < open.openedAt)
+      this.#open.set(cause, { ...open, seenAt: this.#clock.now() })
   }
 }

@@ -26,6 +26,8 @@ export interface Board {
   readonly turnAt: number
   /** Since when some task has had no agent to go to; null where each has one. */
   readonly strandedSince: number | null
+  /** When most agents that work were last found to stall together, whoever found that; -Infinity where they never were. */
+  readonly stalledTogetherAt: number
 }
 
 /** What a decision leaves to be remembered about tasks. */
@@ -33,6 +35,7 @@ export interface BoardMemory {
   /** How many failed agents wait for their turn. */
   readonly waiting: number
   readonly strandedSince: number | null
+  readonly stalledTogetherAt: number
   /** From when on beats have to be read before the rest can be decided; null where all was decided. */
   readonly beatsWantedSince: number | null
   /** The failed agents whose tasks this watchdog itself moves. */
@@ -69,7 +72,13 @@ export class OpenTasksState implements Board {
   /** How many losses had been observed when the tasks were read. */
   #lossCount = 0
   #turnAt = Number.NEGATIVE_INFINITY
-  #memory: BoardMemory = { waiting: 0, strandedSince: null, beatsWantedSince: null, movedFrom: [] }
+  #memory: BoardMemory = {
+    waiting: 0,
+    strandedSince: null,
+    stalledTogetherAt: Number.NEGATIVE_INFINITY,
+    beatsWantedSince: null,
+    movedFrom: [],
+  }
 
   constructor(config: BoardConfig) {
     this.#config = config
@@ -111,6 +120,10 @@ export class OpenTasksState implements Board {
 
   get strandedSince(): number | null {
     return this.#memory.strandedSince
+  }
+
+  get stalledTogetherAt(): number {
+    return this.#memory.stalledTogetherAt
   }
 
   /** Whether the tasks should be read again at `at`, by what was observed since they were. */
@@ -187,7 +200,7 @@ export class OpenTasksState implements Board {
     const unable = new Set([...this.#conditions].flatMap(([agent, { state }]) => (isUnable(state) ? [agent] : [])))
     const watched = new Set([...clients.agents()].filter((agent) => clients.of(agent) !== null))
     const waiting = new Set([...watched].filter((agent) => clients.of(agent)?.activity.state === 'waiting'))
-    this.#work.observe(this.#tasks, fleet, at, wall, { told, unable, waiting, watched })
+    this.#work.observe(this.#tasks, fleet, at, wall, { told, unable, waiting, watched }, this.#answeredAt)
     const wasServedByOthers = (agent: string): boolean => {
       return !this.#memory.movedFrom.includes(agent) && (lost.has(agent) || this.#leases.isStuck(agent))
     }

@@ -4,17 +4,18 @@ import { S2Error } from '#fleet/errors.ts'
 import type { NewIncident } from '#fleet/incident.ts'
 import type { Task } from '#fleet/task.ts'
 import { backoff } from '#runtime/backoff.ts'
-import type { Chance, Clock } from '#runtime/clock.ts'
+import { type Chance, type Clock, type Moment, momentOf } from '#runtime/clock.ts'
 import { formatDuration } from '#runtime/duration.ts'
 import type { Log } from '#runtime/log.ts'
 import type { WatchConfig } from './config.ts'
+import { evidenceToOpen } from './evidence-age.ts'
 import type { FleetObservation } from './fleet-observation.ts'
 import type { OpenIncidents } from './open-incidents.ts'
 import type { OpenTasksState } from './open-tasks-state.ts'
 import type { ProcessSource } from './process-sources/read-source.ts'
 
 export interface AgentRestartsParts {
-  readonly observation: Pick<FleetObservation, 'fleet' | 'processes' | 'isBlind' | 'isMassSilence'>
+  readonly observation: Pick<FleetObservation, 'fleet' | 'processes' | 'readAt' | 'isBlind' | 'isMassSilence'>
   readonly board: Pick<OpenTasksState, 'tasks' | 'strandedSince'>
   readonly sources: readonly ProcessSource[]
   readonly incidents: OpenIncidents
@@ -121,7 +122,7 @@ export class AgentRestarts {
     const summary = `${name} of ${agent} is started again: attempt ${attempt} of ${this.#config.restartsMax} within an hour`
     const claim: NewIncident = { cause: claimOf(agent), kind: 'restart', agent, summary }
     this.#plans.delete(agent)
-    const isFirst = await incidents.claim(claim)
+    const isFirst = await incidents.claim({ ...claim, evidenceAt: this.#evidenceFor(claim) })
     this.#claims.set(claim.cause, clock.now())
     if (!isFirst) return
     const found = this.#startable(agent) // it may have come back while the claim was written
@@ -132,10 +133,11 @@ export class AgentRestarts {
       log.warn('agent restarted', { agent, process: name, attempt })
     } catch (error) {
       log.warn('agent restart failed', { agent, process: name, attempt, error })
-      return await this.#open(refusal(agent, name, error))
+      return await this.#open(refusal(agent, name, error), momentOf(clock))
     }
     const outcome = `${name} of ${agent} was started again`
-    if (await incidents.close(refusalOf(agent), outcome)) this.#parts.onIncident()
+    if (await incidents.close({ cause: refusalOf(agent), outcome, evidenceAt: momentOf(clock) }))
+      this.#parts.onIncident()
   }
 
   /** Where a start was refused, people know that already; when an old attempt is more than an hour ago there is another. */
@@ -151,11 +153,17 @@ export class AgentRestarts {
       return
     }
     const summary = `${name} of ${agent} was started ${tries} times within an hour and ended again (${why}): find out why, then start it by hand`
-    await this.#open({ cause: exhaustionOf(agent), kind: 'restarts_exhausted', agent, summary })
+    const incident: NewIncident = { cause: exhaustionOf(agent), kind: 'restarts_exhausted', agent, summary }
+    await this.#open(incident, this.#evidenceFor(incident))
   }
 
-  async #open(incident: NewIncident): Promise<void> {
-    if (await this.#parts.incidents.open(incident)) this.#parts.onIncident()
+  async #open(incident: NewIncident, evidenceAt: Moment): Promise<void> {
+    if (await this.#parts.incidents.open({ ...incident, evidenceAt })) this.#parts.onIncident()
+  }
+
+  #evidenceFor(incident: NewIncident): Moment {
+    const { now: at, wall } = momentOf(this.#parts.clock)
+    return evidenceToOpen(incident, { at, wall, observed: this.#parts.observation })
   }
 
   /** A claim ends when its agent was heard again, or had time enough for that, whichever watchdog made the claim. */

@@ -2,7 +2,7 @@ import { isLeased } from '#fleet/task.ts'
 import { areManyWithoutWork } from '#fleet/task-clocks.ts'
 import type { Snapshot } from './look-snapshot.ts'
 import type { OpenIncident } from './open-incidents.ts'
-import { endedLimitOutcome, stalledTask } from './task-incidents.ts'
+import { endedLimitOutcome, STALLED_TOGETHER, stalledTask } from './task-incidents.ts'
 
 /**
  * What is over of an incident that tells of tasks, or of the places that should do them; null while its cause lasts. Only what
@@ -40,7 +40,7 @@ function workAgain({ cause, agent, seenAt }: OpenIncident, snapshot: Snapshot): 
       : `task ${id} went to ${holder}`
   }
   if (board.work.hasShownSince(task, seenAt)) return `task ${id} shows work again`
-  return openIncidents.has('task_stalled:many')
+  return openIncidents.has(STALLED_TOGETHER)
     ? 'most agents that work stall together now, and one incident tells that'
     : null
 }

@@ -121,13 +121,16 @@ function actionInWords(action: Stall['action'], stallAfterMs: number): string {
     : `${inSoLong} it is ended and has failed`
 }
 
+/** The cause of the incident that most agents which work show none. */
+export const STALLED_TOGETHER = 'task_stalled:many'
+
 export function stallsTogetherIncident(
   stalls: readonly Stall[],
   { stallAfterMs }: Pick<WatchConfig, 'stallAfterMs'>,
 ): NewIncident {
   const tasks = named(stalls.map(({ task }) => task))
   const summary = `most agents that work have shown no sign of it for ${formatDuration(stallAfterMs)} (${tasks}): the cause is probably something they share, such as what their model is reached by; no task is moved or ended for it`
-  return { cause: 'task_stalled:many', kind: 'task_stalled', agent: null, summary }
+  return { cause: STALLED_TOGETHER, kind: 'task_stalled', agent: null, summary }
 }
 
 /** An agent whose host beats, and that takes nothing. Of its tasks `left` are those that no other agent can get. */

@@ -128,6 +128,7 @@ function snapshotOf({
       readyToTry: new Map(),
       turnAt: 0,
       strandedSince: null,
+      stalledTogetherAt: Number.NEGATIVE_INFINITY,
       ...board,
     },
     losses: losses ?? new Map(),

@@ -342,3 +342,13 @@ export function through(store: Store, before: Partial<Record<keyof Store, () => 
     },
   })
 }
+
+/** A store of which some verbs are others. */
+export function instead(store: Store, verbs: Partial<Store>): Store {
+  return new Proxy(store, {
+    get(target, name) {
+      const verb: unknown = Reflect.get(verbs, name) ?? Reflect.get(target, name)
+      return typeof verb === 'function' ? verb.bind(target) : verb
+    },
+  })
+}

@@ -3,9 +3,10 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import type { Incident } from '#fleet/incident.ts'
 import type { NewTask, Task } from '#fleet/task.ts'
+import type { Store } from '#store/store.ts'
 import type { WatchConfig } from '../../services/watchdog/config.ts'
 import { stallIncident } from '../../services/watchdog/task-incidents.ts'
-import { BEAT, CONFIG, Stage } from './stage.ts'
+import { BEAT, CONFIG, instead, Stage } from './stage.ts'
 
 const SECOND = 1_000
 const MINUTE = 60 * SECOND
@@ -210,6 +211,30 @@ suite('a task that nobody takes', () => {
     await stage.run(3 * MINUTE)
     assert.deepEqual(await stage.incidents(), ['task_not_taken:w1'])
     await take(stage, 'w1')
+    await stage.run(MINUTE)
+    assert.deepEqual(await stage.incidents(), ['-task_not_taken:w1'])
+  })
+
+  test('what one of two watchdogs has closed, the other does not open again by a list that is older', async () => {
+    const { stage } = await fleet(1)
+    await using _ = stage
+    await add(stage, 't1', 'w1')
+    await stage.run(30 * SECOND)
+    const [{ promise: released, resolve: release }, asked] = [Promise.withResolvers<void>(), [] as number[]]
+    using _release = { [Symbol.dispose]: release } // or the watchdog would wait for its list when the test fails
+    const isHeld = (): boolean => stage.clock.now() >= (asked[0] ?? 0) + 2 * MINUTE
+    const readLate: Store['tasks'] = async (which) => {
+      asked.push(stage.clock.now())
+      const tasks = await stage.store.tasks(which)
+      if (isHeld()) await released
+      return tasks
+    }
+    stage.watchdog({ config: CLOCKS, store: instead(stage.store, { tasks: readLate }) })
+    await until(stage, async () => asked.length > 0 && isHeld(), 3 * MINUTE)
+    assert.deepEqual(await stage.incidents(), ['task_not_taken:w1'])
+    await take(stage, 'w1')
+    await until(stage, async () => (await stage.open()).length === 0, 5 * SECOND)
+    release()
     await stage.run(MINUTE)
     assert.deepEqual(await stage.incidents(), ['-task_not_taken:w1'])
   })
@@ -456,6 +481,26 @@ suite('a task that shows no work', () => {
     assert.deepEqual(await stage.incidents(), ['task_stalled:many'], 'a watchdog that begins anew saw no work')
     await Promise.all(running.map((task, index) => renew(stage, `w${index + 1}`, task, LOOK, 1)))
     assert.deepEqual(await stage.incidents(), ['-task_stalled:many'])
+  })
+
+  test('what stalls on when most show work again is told of alone when it has had its time for that', async () => {
+    const { stage } = await fleet(4)
+    await using _ = stage
+    const running: Task[] = []
+    for (const name of ['w1', 'w2', 'w3']) {
+      await add(stage, `t-${name}`, name, { onStall: 'tell' })
+      running.push(await take(stage, name))
+    }
+    const runFor = async (minutes: number, signs: readonly number[]): Promise<string[]> => {
+      for (let n = 0; n < minutes; n += 1) {
+        for (const [index, task] of running.entries())
+          await renew(stage, `w${index + 1}`, task, 20 * SECOND, signs[index])
+      }
+      return await stage.incidents()
+    }
+    assert.deepEqual(await runFor(17, [0, 0, 0]), ['task_stalled:many'])
+    assert.deepEqual(await runFor(12, [1, 1, 0]), ['-task_stalled:many'])
+    assert.deepEqual(await runFor(5, [1, 1, 0]), ['-task_stalled:many', 'task_stalled:t-w3@1'])
   })
 
   test('an agent of the Python bridge that beats and does nothing has the same clock, and its work is a sign', async () => {

@@ -62,6 +62,14 @@ export interface NewIncident {
   readonly summary: string
 }
 
+/**
+ * Whether an incident changed at `changedAt` after what somebody judges by was read, `ageMs` before `now`: then that decides nothing about
+ * it. A change that lies ahead is of before the clock was put back, and no reason to wait until then.
+ */
+export function isOutrun(changedAt: number, now: number, ageMs: number): boolean {
+  return changedAt <= now && changedAt > now - ageMs
+}
+
 /** One event of an incident for one channel; sent at least once, claimed by one watchdog at a time. */
 export interface Alert {
   readonly incident: Incident

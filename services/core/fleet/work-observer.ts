@@ -69,11 +69,19 @@ export class WorkObserver {
   }
 
   /**
-   * Takes in all open tasks as they are at `at`, by the observer's clock; `wall` is its wall clock. Of the agents `told` people
-   * know that they take nothing, whichever observer found that. The agents `unable` say that they cannot work: their time to
-   * take a task begins when they can again, and so does that of those who wait for a person.
+   * Takes in all open tasks, which were asked for at `at`, by the observer's clock; `wall` is its wall clock. Of the agents `told`
+   * people know that they take nothing, whichever observer found that. The agents `unable` say that they cannot work: their time to
+   * take a task begins when they can again, and so does that of those who wait for a person. What has changed may have done so until
+   * the answer came, at `answeredAt`.
    */
-  observe(tasks: readonly Task[], fleet: Fleet, at: number, wall: number, known: Partial<KnownAgents> = {}): void {
+  observe(
+    tasks: readonly Task[],
+    fleet: Fleet,
+    at: number,
+    wall: number,
+    known: Partial<KnownAgents> = {},
+    answeredAt = at,
+  ): void {
     const { told = NOBODY, waiting = NOBODY, watched = NOBODY } = known
     const unable = (known.unable ?? NOBODY).union(waiting)
     const before = this.#seen
@@ -83,17 +91,17 @@ export class WorkObserver {
         const [agent = ''] = agentOf(task.holder, fleet)
         const isStopped = waiting.has(agent) && isHeldByHand(task)
         const signs = { agent: signsOf(task, fleet), areItsOwn: watched.has(agent) && isHeldByHand(task), isStopped }
-        const seen = see(task, known, signs, at, wall)
+        const seen = see(task, known, signs, { at: answeredAt, wall: wall + (answeredAt - at) })
         return [task.id, { ...seen, letLieBy: this.#letLieBy(task, known, fleet) }]
       }),
     )
     for (const task of tasks.filter(isHeldByWorker))
       for (const agent of agentOf(task.holder, fleet)) this.#workers.add(agent)
     this.#busy = new Set(tasks.flatMap(({ state, holder }) => (isLeased(state) ? agentOf(holder, fleet) : [])))
-    const begun = this.#noteBusy(tasks, before, fleet, at, wall, unable)
+    const begun = this.#noteBusy(tasks, before, fleet, answeredAt, wall, unable)
     this.#takeTold(told, fleet)
     this.#markIdle(tasks, fleet, at, unable)
-    this.#noteActivity(begun, fleet)
+    this.#noteActivity(begun, this.#withTasksToTake(tasks, fleet, at), fleet)
   }
 
   /** Since when nobody has it. */
@@ -205,15 +213,24 @@ export class WorkObserver {
     }
   }
 
-  /** Whoever lets a task lie now has done nothing that counts. */
-  #noteActivity(begun: ReadonlySet<string>, fleet: Fleet): void {
+  /** Agents that could have taken a task that they hold, and have not. */
+  #withTasksToTake(tasks: readonly Task[], fleet: Fleet, at: number): ReadonlySet<string> {
+    const lying = tasks.filter((task) => this.takeableSince(task, at) !== null)
+    return new Set(lying.flatMap(({ holder }) => agentOf(holder, fleet)))
+  }
+
+  /**
+   * Whoever lets a task lie now has done nothing that counts. Of one that has a task to take, a sign of life shows nothing yet: it takes
+   * that, or lets it lie.
+   */
+  #noteActivity(begun: ReadonlySet<string>, withTasks: ReadonlySet<string>, fleet: Fleet): void {
     for (const [agent, told] of this.#told) {
       const idleSigns = this.#idle.get(agent)
       const signs = fleet.standing(agent)?.signs ?? 0
       told.signs = Math.min(idleSigns ?? told.signs, signs) // who has joined anew has shown none
       if (idleSigns !== undefined) told.activity = null
       else if (begun.has(agent)) told.activity = 'took'
-      else if (signs > told.signs) told.activity ??= 'showed'
+      else if (signs > told.signs && !withTasks.has(agent)) told.activity ??= 'showed'
     }
   }
 
@@ -262,8 +279,7 @@ function see(
   task: Task,
   known: Seen | undefined,
   { agent: signs, areItsOwn, isStopped }: HolderSigns,
-  at: number,
-  wall: number,
+  { at, wall }: { readonly at: number; readonly wall: number },
 ): Omit<Seen, 'letLieBy'> {
   const isSame = known !== undefined && isInSameHands(known.task, task)
   const isStill = isSame && !showsWork(known.task, task, areItsOwn) && known.signs === signs

@@ -253,14 +253,16 @@ export interface Store extends AsyncDisposable {
 
   /**
    * Opens an incident unless one with this cause is open, and queues its alert for each channel; `*` stands for all that the
-   * watchdog has. Answers whether it did. An event (`isEvent`) is closed at once, and its cause never opened again.
+   * watchdog has. Answers whether it did. An event (`isEvent`) is closed at once, and its cause never opened again. Who judges by
+   * what was read before says how long ago, `ageMs`: what was closed since is not opened, as whoever closed it knew more.
    */
-  openIncident(incident: NewIncident, channels: readonly string[]): Promise<boolean>
+  openIncident(incident: NewIncident, channels: readonly string[], ageMs?: number): Promise<boolean>
   /**
-   * Closes the open incident of this cause and queues an alert of that for each channel. Answers whether there was one.
-   * `outcome` is one sentence that says what is over and why: it is kept, and is the text of that alert.
+   * Closes the open incident of this cause and queues an alert of that for each channel. Answers whether it did. `outcome` is one
+   * sentence that says what is over and why: it is kept, and is the text of that alert. Who judges by what was read before says how
+   * long ago, `ageMs`: what was opened since is not closed.
    */
-  closeIncident(cause: string, channels: readonly string[], outcome?: string | null): Promise<boolean>
+  closeIncident(cause: string, channels: readonly string[], outcome?: string | null, ageMs?: number): Promise<boolean>
   incidents(filter: { readonly open: boolean }): Promise<Incident[]>
   /**
    * Queues an alert that the open incident of this cause lasts, where people were told so fewer than `times` times. Answers

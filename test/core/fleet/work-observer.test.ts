@@ -74,3 +74,36 @@ test('a task that went to another and was begun there was not taken by the agent
   assert.equal(activityAfter('conv_w2/b'), null)
   assert.equal(activityAfter('conv_w1/b'), 'took')
 })
+
+test('a list that was long under way shows what is new in it as of when the answer came', () => {
+  const work = new WorkObserver(TAKE_WITHIN)
+  const begun: Task = { ...UNTAKEN, id: 't2', state: 'in_progress', incarnation: 'life' }
+  const other = { ...FLEET, agentOf: (session: SessionId) => (session === UNTAKEN.holder ? 'w1' : 'w2') }
+  const observe = (at: number, answeredAt = at): boolean => {
+    work.observe([UNTAKEN, { ...begun, holder: 'conv_w2/b' }], other, at, at, {}, answeredAt)
+    return work.isIdle('w1')
+  }
+  assert.deepEqual([observe(0, 100_000), observe(100_001)], [false, false])
+  assert.deepEqual([work.workedAt(begun), work.untakenSince(UNTAKEN, 'w1', 100_001)], [100_000, 100_000])
+  assert.deepEqual([observe(100_000 + TAKE_WITHIN - 1), observe(100_000 + TAKE_WITHIN)], [false, true])
+})
+
+test('a sign of life of an agent that takes nothing counts when it has no task to take', () => {
+  const work = new WorkObserver(TAKE_WITHIN)
+  let signs = 1
+  const agentOf = (session: SessionId): string => (session === UNTAKEN.holder ? 'w1' : 'w2')
+  const fleet = { agentOf, standing: () => ({ signs }) as never }
+  const observe = (at: number, tasks: readonly Task[]): unknown => {
+    work.observe(tasks, fleet, at, at, { told: new Set(['w1']) })
+    return work.activityOf('w1')
+  }
+  const lying = { ...UNTAKEN, id: 't2' }
+  assert.equal(observe(0, [UNTAKEN]), null)
+  assert.equal(observe(20_000, [UNTAKEN, lying]), null)
+  assert.equal(observe(TAKE_WITHIN, [UNTAKEN, lying]), null)
+  signs = 2
+  const moved = { epoch: 2, holder: 'conv_w2/b' } as const
+  const left = { ...UNTAKEN, ...moved }
+  assert.equal(observe(TAKE_WITHIN + 1_000, [left, lying]), null, 'it may let this one lie as well')
+  assert.equal(observe(TAKE_WITHIN + 2_000, [left, { ...lying, ...moved }]), 'showed')
+})

@@ -1993,6 +1993,35 @@ function proveIncidents(prove: Prove): void {
   )
 
   prove(
+    'what was read before the last change of an incident changes it no more',
+    async ({ store, clock }) => {
+      assert.equal(await store.openIncident(SILENT, [], 5_000), true)
+      clock.pass(10_000)
+      assert.equal(await store.closeIncident(SILENT.cause, ['log'], null, 20_000), false)
+      assert.deepEqual([(await store.incidents({ open: true })).length, await store.claimAlerts(['log'], 1)], [1, []])
+      assert.equal(await store.closeIncident(SILENT.cause, [], null, 5_000), true)
+      clock.pass(10_000)
+      assert.equal(await store.openIncident(SILENT, ['log'], 20_000), false)
+      assert.deepEqual([await store.incidents({ open: true }), await store.claimAlerts(['log'], 1)], [[], []])
+      assert.equal(await store.openIncident({ ...SILENT, cause: 'silent:w-2' }, [], 20_000), true)
+      assert.equal(await store.openIncident(SILENT, [], 5_000), true)
+    },
+    ...needs,
+  )
+
+  prove(
+    'a clock that is put back keeps no incident from being opened or closed',
+    async ({ store, clock }) => {
+      await store.openIncident(SILENT, [])
+      clock.pass(-3_600_000)
+      assert.equal(await store.closeIncident(SILENT.cause, [], null, 1_000), true)
+      clock.pass(-3_600_000)
+      assert.equal(await store.openIncident(SILENT, [], 1_000), true)
+    },
+    ...needs,
+  )
+
+  prove(
     'each channel is told once, by whoever claims it',
     async ({ store }) => {
       await store.openIncident(SILENT, ['log', 'exec'])

@@ -1,5 +1,5 @@
 import type { AuditedAct } from '#fleet/audit.ts'
-import { type Alert, EVERY_CHANNEL, type Incident, isEvent, type NewIncident } from '#fleet/incident.ts'
+import { type Alert, EVERY_CHANNEL, type Incident, isEvent, isOutrun, type NewIncident } from '#fleet/incident.ts'
 import { redact } from '#fleet/redact.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { MemoryAuditChain } from './audit-chain.ts'
@@ -23,6 +23,8 @@ export class MemoryIncidents {
   readonly #open = new Map<string, Incident>()
   /** Causes of events, which are not opened again. */
   readonly #events = new Set<string>()
+  /** When causes were closed last. */
+  readonly #closedAt = new Map<string, number>()
   #alerts: QueuedAlert[] = []
   #lastId = 0
 
@@ -31,11 +33,17 @@ export class MemoryIncidents {
     this.#clock = clock
   }
 
-  openIncident({ cause, kind, agent, summary: text }: NewIncident, channels: readonly string[]): boolean {
+  openIncident(
+    { cause, kind, agent, summary: text }: NewIncident,
+    channels: readonly string[],
+    ageMs: number | null = null,
+  ): boolean {
     if (this.#open.has(cause) || this.#events.has(cause)) return false
+    const openedAt = this.#clock.wall()
+    const closedAt = this.#closedAt.get(cause)
+    if (ageMs !== null && closedAt !== undefined && isOutrun(closedAt, openedAt, ageMs)) return false
     const summary = redact(text)
     this.#lastId += 1
-    const openedAt = this.#clock.wall()
     const incident: Incident = Object.freeze({
       id: this.#lastId,
       cause,
@@ -55,12 +63,19 @@ export class MemoryIncidents {
     return true
   }
 
-  closeIncident(cause: string, channels: readonly string[], said: string | null = null): boolean {
+  closeIncident(
+    cause: string,
+    channels: readonly string[],
+    said: string | null = null,
+    ageMs: number | null = null,
+  ): boolean {
     const incident = this.#open.get(cause)
-    if (incident === undefined) return false
+    const closedAt = this.#clock.wall()
+    if (incident === undefined || (ageMs !== null && isOutrun(incident.openedAt, closedAt, ageMs))) return false
     this.#open.delete(cause)
+    this.#closedAt.set(cause, closedAt)
     const outcome = said === null ? null : redact(said)
-    this.#all.set(incident.id, Object.freeze({ ...incident, closedAt: this.#clock.wall(), outcome }))
+    this.#all.set(incident.id, Object.freeze({ ...incident, closedAt, outcome }))
     this.#alerts = this.#alerts.filter((alert) => alert.incident !== incident.id || alert.event !== 'lasting')
     this.#queue(incident.id, 'closed', channels)
     this.#audit('incident_closed', { incident: incident.id, cause })
@@ -123,6 +138,7 @@ export class MemoryIncidents {
       if (closedAt === null || closedAt >= time || waiting.has(id)) continue
       this.#all.delete(id)
       this.#events.delete(cause)
+      if (this.#closedAt.get(cause) === closedAt) this.#closedAt.delete(cause)
       forgotten += 1
     }
     return forgotten

@@ -447,12 +447,17 @@ class Remote implements RemoteStore {
     return await this.#ask('noteUncheckedCommit', { by, commit }, by)
   }
 
-  async openIncident(incident: NewIncident, channels: readonly string[]): Promise<boolean> {
-    return await this.#ask('openIncident', { incident, channels })
+  async openIncident(incident: NewIncident, channels: readonly string[], ageMs?: number): Promise<boolean> {
+    return await this.#ask('openIncident', { incident, channels, ...(ageMs === undefined ? {} : { ageMs }) })
   }
 
-  async closeIncident(cause: string, channels: readonly string[], outcome: string | null = null): Promise<boolean> {
-    return await this.#ask('closeIncident', { cause, channels, outcome })
+  async closeIncident(
+    cause: string,
+    channels: readonly string[],
+    outcome: string | null = null,
+    ageMs?: number,
+  ): Promise<boolean> {
+    return await this.#ask('closeIncident', { cause, channels, outcome, ...(ageMs === undefined ? {} : { ageMs }) })
   }
 
   async incidents(filter: { readonly open: boolean }): Promise<Incident[]> {

@@ -414,15 +414,20 @@ export const VERBS = {
 
   openIncident: verb(
     ['admin', 'once'],
-    { incident: NewIncidentSchema, channels: ChannelsSchema },
+    { incident: NewIncidentSchema, channels: ChannelsSchema, ageMs: Type.Optional(MsSchema) },
     Type.Boolean(),
-    (store, { incident, channels }) => store.openIncident(incident, channels),
+    (store, { incident, channels, ageMs }) => store.openIncident(incident, channels, ageMs),
   ),
   closeIncident: verb(
     ['admin', 'once'],
-    { cause: CauseSchema, channels: ChannelsSchema, outcome: Type.Optional(orNull(Type.String())) },
+    {
+      cause: CauseSchema,
+      channels: ChannelsSchema,
+      outcome: Type.Optional(orNull(Type.String())),
+      ageMs: Type.Optional(MsSchema),
+    },
     Type.Boolean(),
-    (store, { cause, channels, outcome }) => store.closeIncident(cause, channels, outcome),
+    (store, { cause, channels, outcome, ageMs }) => store.closeIncident(cause, channels, outcome, ageMs),
   ),
   incidents: verb(
     ['participant', 'reads'],

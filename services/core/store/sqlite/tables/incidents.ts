@@ -1,4 +1,4 @@
-import { type Alert, EVERY_CHANNEL, type Incident, isEvent, type NewIncident } from '#fleet/incident.ts'
+import { type Alert, EVERY_CHANNEL, type Incident, isEvent, isOutrun, type NewIncident } from '#fleet/incident.ts'
 import { redact } from '#fleet/redact.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { SqliteConnection } from '../file/connection.ts'
@@ -21,9 +21,14 @@ export class IncidentTable {
     this.#clock = clock
   }
 
-  openIncident({ cause, kind, agent, summary }: NewIncident, channels: readonly string[]): boolean {
-    if (this.#openId(cause) !== undefined || (isEvent({ kind }) && this.#has(cause))) return false
+  openIncident(
+    { cause, kind, agent, summary }: NewIncident,
+    channels: readonly string[],
+    ageMs: number | null = null,
+  ): boolean {
+    if (this.#openOf(cause) !== undefined || (isEvent({ kind }) && this.#has(cause))) return false
     const now = this.#clock.wall()
+    if (ageMs !== null && isOutrun(this.#closedAt(cause), now, ageMs)) return false
     const id = this.#connection.insert(
       'INSERT INTO s2_incidents (cause, kind, agent, summary, opened_at, closed_at) VALUES (?, ?, ?, ?, ?, ?)',
       cause,
@@ -38,12 +43,19 @@ export class IncidentTable {
     return true
   }
 
-  closeIncident(cause: string, channels: readonly string[], outcome: string | null = null): boolean {
-    const id = this.#openId(cause)
-    if (id === undefined) return false
+  closeIncident(
+    cause: string,
+    channels: readonly string[],
+    outcome: string | null = null,
+    ageMs: number | null = null,
+  ): boolean {
+    const open = this.#openOf(cause)
+    const now = this.#clock.wall()
+    if (open === undefined || (ageMs !== null && isOutrun(open.openedAt, now, ageMs))) return false
+    const { id } = open
     this.#connection.run(
       'UPDATE s2_incidents SET closed_at = ?, outcome = ? WHERE id = ?',
-      this.#clock.wall(),
+      now,
       outcome === null ? null : redact(outcome),
       id,
     )
@@ -54,7 +66,7 @@ export class IncidentTable {
   }
 
   retellIncident(cause: string, times: number, channels: readonly string[]): boolean {
-    const id = this.#openId(cause)
+    const id = this.#openOf(cause)?.id
     if (id === undefined) return false
     const told = this.#connection.run(
       'UPDATE s2_incidents SET retold = ? WHERE id = ? AND retold < ?',
@@ -145,11 +157,20 @@ export class IncidentTable {
     )
   }
 
-  #openId(cause: string): number | undefined {
-    return this.#connection.get<{ id: number }>(
-      'SELECT id FROM s2_incidents WHERE cause = ? AND closed_at IS NULL',
+  #openOf(cause: string): Pick<Incident, 'id' | 'openedAt'> | undefined {
+    return this.#connection.get<Pick<Incident, 'id' | 'openedAt'>>(
+      'SELECT id, opened_at AS openedAt FROM s2_incidents WHERE cause = ? AND closed_at IS NULL',
       cause,
-    )?.id
+    )
+  }
+
+  /** When the newest incident of this cause was closed; -Infinity where none was. */
+  #closedAt(cause: string): number {
+    const last = this.#connection.get<{ closedAt: number | null }>(
+      'SELECT closed_at AS closedAt FROM s2_incidents WHERE cause = ? ORDER BY id DESC LIMIT 1',
+      cause,
+    )
+    return last?.closedAt ?? Number.NEGATIVE_INFINITY
   }
 
   #has(cause: string): boolean {
