@@ -15,6 +15,9 @@ export interface Lapse {
 /** The lapse of an agent that the bridge does not believe, because its token counts no more or its conversation has ended. */
 export const KEPT_OUT = 'kept out'
 
+/** The lapse of an agent whose beats are lost one after the other: by chance alone it may be silent, with nothing else broken. */
+export const BEATS_LOST = 'beats lost'
+
 /** All that was broken in a world, and when: whatever a program does to an agent has to have a reason among them. */
 export class Lapses {
   readonly #timeline: Timeline

@@ -69,6 +69,8 @@ export class Link {
   #lost = 0
   /** When requests about tasks, and for a credential, came to nothing, whatever kept them from it. */
   readonly failedAt: Readonly<Record<'tasks' | 'credentials', number[]>> = { tasks: [], credentials: [] }
+  /** Told of every beat that sets out, and whether it was lost though the way is open. */
+  onBeat: (isLost: boolean) => void = () => undefined
 
   constructor(around: Surroundings, machine: Machine) {
     this.#around = around
@@ -428,6 +430,7 @@ class Wire {
       else timeline.after(backMs, () => life.deliver(end))
     }
     const thereMs = link.travelMs('out')
+    if (verb === 'beat') link.onBeat(thereMs === null && link.isOpen('out'))
     if (thereMs === null) {
       giveUp()
       return promise

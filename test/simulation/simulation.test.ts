@@ -28,7 +28,7 @@ const WITHIN = 120
 
 /** A world of a pace in which a mistake shows, and the promises that it breaks. Worlds change with the code: then another shows it. */
 const CAUGHT: Readonly<Record<Bug, { readonly pace: Pace; readonly seed: number; readonly promise: RegExp }>> = {
-  'no epoch check': { pace: 'minutes', seed: 5, promise: /one owner: completed of|one owner: in_progress of/ },
+  'no epoch check': { pace: 'minutes', seed: 3, promise: /one owner: completed of|one owner: in_progress of/ },
   'no grace': { pace: 'minutes', seed: 1, promise: /silence: .* convicted .* (before|of seeing)/ },
   'read once per event': { pace: 'minutes', seed: 1, promise: /never received|all comes to rest/ },
   'no brake': { pace: 'minutes', seed: 17, promise: /mass silence: / },
@@ -43,8 +43,8 @@ const CAUGHT: Readonly<Record<Bug, { readonly pace: Pace; readonly seed: number;
     seed: 7,
     promise: /who works is left alone: |one incident: .*task_stalled.*nothing had been wrong/,
   },
-  'untaken tasks are not looked at': { pace: 'minutes', seed: 25, promise: /a task has a clock: / },
-  'no deadlines': { pace: 'minutes', seed: 30, promise: /a deadline ends its task: / },
+  'untaken tasks are not looked at': { pace: 'minutes', seed: 263, promise: /a task has a clock: / },
+  'no deadlines': { pace: 'minutes', seed: 62, promise: /a deadline ends its task: / },
   'roles are ignored': { pace: 'minutes', seed: 2, promise: /roles hold: / },
   'a sick place is asked at once': { pace: 'minutes', seed: 2, promise: /a sick place is left alone: / },
   'timers by the wall clock': {

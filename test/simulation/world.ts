@@ -14,7 +14,7 @@ import { type Fault, Tally } from './faults.ts'
 import { History, type Operation } from './history.ts'
 import { SimulatedHost } from './host.ts'
 import { IssuerProgram, keysOf } from './issuing.ts'
-import { KEPT_OUT, Lapses } from './lapses.ts'
+import { BEATS_LOST, KEPT_OUT, Lapses } from './lapses.ts'
 import { useLightAborts } from './light-abort.ts'
 import { Bridge, CALM, openNear, type Surroundings } from './network.ts'
 import type { Outcome } from './outcome.ts'
@@ -96,6 +96,8 @@ class World implements Scene {
   readonly #starts = new Map<string, number>()
   readonly #known = new Map<KnownFault, number>()
   readonly #keptOut = new Map<SessionId, () => void>()
+  /** Since when each agent's beats are lost one after the other, and what ends the lapse of that. */
+  readonly #beatsLost = new Map<string, { readonly since: number; end?: () => void }>()
   /** Agents that were cut off together with most others: nothing of theirs may be moved meanwhile. */
   #cutOff: ReadonlySet<string> = new Set()
   #bridge: Bridge | null = null
@@ -285,6 +287,7 @@ class World implements Scene {
       const agent = n === 0 ? 'orchestrator' : `s2-worker-${n}`
       const machine = n === 0 ? this.#serversOr(agent) : this.#newMachine(agent, around.dice.between(-5_000, 5_000))
       const host = new SimulatedHost(agent, machine, sessions, n > 0, settings.host, parts)
+      host.link.onBeat = (isLost) => this.#onBeat(agent, isLost)
       this.hosts.push(host)
       host.spool.onNew = ({ id, to, text }) => this.#onArrived(host, id, to, text)
       host.spool.onAcked = ({ id }) => this.#acked.add(id)
@@ -502,6 +505,19 @@ class World implements Scene {
     } else if (!isBelieved && end === undefined) {
       this.#keptOut.set(session, this.lapses.begin(KEPT_OUT, [this.#witness.agentOf(session)]))
     }
+  }
+
+  /** Beats that are lost for half of a silence, one after the other, are a lapse until one gets through. */
+  #onBeat(agent: string, isLost: boolean): void {
+    const { now } = this.#timeline
+    const lost = this.#beatsLost.get(agent) ?? { since: now }
+    if (isLost) {
+      this.#beatsLost.set(agent, lost)
+      if (now - lost.since >= this.settings.watch.silentAfterMs / 2) lost.end ??= this.lapses.begin(BEATS_LOST, [agent])
+      return
+    }
+    this.#beatsLost.delete(agent)
+    lost.end?.()
   }
 
   #failures(of: 'tasks' | 'credentials', agent: string, withinMs: number): number {
