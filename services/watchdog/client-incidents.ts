@@ -12,8 +12,9 @@ import { namesOf, placeOf } from './incident-texts.ts'
 export function waitingIncidents({ fleet, clients }: Pick<Observed, 'fleet' | 'clients'>): NewIncident[] {
   return [...clients.agents()].flatMap((agent) => {
     const [standing, activity] = [fleet.standing(agent), clients.of(agent)?.activity]
-    const isSeen = standing?.verdict === 'alive' && activity?.state === 'waiting'
-    return isSeen ? [waitingIncident(agent, standing.host, activity)] : []
+    const isHere = standing?.verdict === 'alive' && activity?.state === 'waiting'
+    // of before a pause of the watchdog it may be over; an incident that is open lasts
+    return isHere && clients.isKnown(agent) ? [waitingIncident(agent, standing.host, activity)] : []
   })
 }
 

@@ -122,7 +122,7 @@ export class FleetObservation implements Observed {
     return this.#processes
   }
 
-  get clients(): Pick<ClientObserver, 'of' | 'isSettled' | 'agents' | 'conditions'> {
+  get clients(): ClientReader & Pick<ClientObserver, 'conditions'> {
     return this.#clients
   }
 

@@ -67,6 +67,7 @@ const SAID_WITHIN_MS = 60_000
 function wellAgain({ agent, kind }: OpenIncident, snapshot: Snapshot): string | null {
   const { at, board, observed } = snapshot
   const name = agent ?? ''
+  if (!observed.clients.isKnown(name)) return null // its client may be why
   const state = board.conditions.get(name)?.state
   if (state === 'probing' && kind === 'parked') return limitEnded(name, snapshot)
   if (state !== undefined) return state === kind || state === 'probing' ? null : `${agent} is ${state} now`

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { type AgentProcess, AgentProcessTable } from '#fleet/agent-processes.ts'
+import type { ClientActivityState } from '#fleet/client-activity.ts'
 import { ClientObserver } from '#fleet/client-observer.ts'
 import { Roster } from '#fleet/failure-detector.ts'
 import { LeaseObserver } from '#fleet/lease-observer.ts'
@@ -291,6 +292,42 @@ suite('a decision', () => {
       assert.deepEqual(asData(decide(frozen)), expected, 'the first time has left no trace')
     })
   }
+
+  /** The client of w1, as it was known before a pause and what its host has said since, a moment ago. */
+  function clientAfterPause(before: ClientActivityState, now: ClientActivityState | null): ClientObserver {
+    const clients = new ClientObserver()
+    const say = (state: ClientActivityState, at: number): void => {
+      const beat = { session: sessionOf('w1'), host: 'h', incarnation: 'one', seq: at, work: 0, version: at }
+      clients.hear([{ ...beat, activity: { state, what: null, until: null } }], () => 'w1', at)
+    }
+    say(before, 0)
+    clients.settle(60_000)
+    clients.grace(AT - 2_000)
+    if (now !== null) say(now, AT - 1_000)
+    clients.settle(AT)
+    return clients
+  }
+
+  test('a dialog of before a pause is told once its host has said since that it is open', () => {
+    const told = (now: ClientActivityState | null): string[] => {
+      const observed = { clients: clientAfterPause('waiting', now) }
+      return decide(snapshotOf({ observed })).open.map(({ kind }) => kind)
+    }
+    assert.deepEqual(told(null), [])
+    assert.deepEqual(told('working'), [])
+    assert.deepEqual(told('waiting'), ['waiting'])
+  })
+
+  test('a limit ends by what is known of a client, and not by a task that its agent has in hand', () => {
+    const busy = task('t1', 'w1', { state: 'in_progress', incarnation: 'claude:one' })
+    const ended = (clients: ClientObserver): string[] => {
+      return decide(
+        snapshotOf({ tasks: [busy], incidents: [incident('parked', 'w1')], observed: { clients } }),
+      ).close.map(({ cause }) => cause)
+    }
+    assert.deepEqual(ended(clientAfterPause('working', 'parked')), [])
+    assert.deepEqual(ended(clientAfterPause('working', 'working')), ['parked:w1'])
+  })
 
   test('each way of changing a snapshot is refused once it is frozen', () => {
     const scene = { silent: ['w1'], tasks: [task('t1', 'w1')], incidents: [incident('silent', 'w3')] }

@@ -5,7 +5,7 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
   Roster: ['has', 'standing', 'standings', 'agentOf', 'hasIncident', 'twins', 'nameNow'],
   FlappingAgents: ['lostNow', 'recent', 'flapping', 'steadySince'],
   AgentProcessTable: ['of', 'isHindered'],
-  ClientObserver: ['of', 'isSettled', 'agents'],
+  ClientObserver: ['of', 'isKnown', 'isSettled', 'agents'],
   LeaseObserver: ['stillSince', 'heldSince', 'lapsedAt', 'isRenewedAfter', 'isStuck'],
   WorkObserver: [
     'pendingSince',

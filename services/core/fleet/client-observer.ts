@@ -13,7 +13,7 @@ export interface ClientStanding {
 }
 
 /** What the decisions ask of clients. */
-export type ClientReader = Pick<ClientObserver, 'of' | 'isSettled' | 'agents'>
+export type ClientReader = Pick<ClientObserver, 'of' | 'isKnown' | 'isSettled' | 'agents'>
 
 /** A state that has held for so long is shown, milliseconds: a dialog that is answered at once is none. */
 const SETTLE_MS = 2_000
@@ -32,6 +32,8 @@ interface ClientRecord {
   saidAt: number
   /** What it is thought to do; null before that is known. */
   shown: { readonly activity: ClientActivity | null; readonly since: number } | null
+  /** That was so before the observer was paused or blind, and has not been said since. */
+  isDoubtful: boolean
 }
 
 /**
@@ -62,6 +64,7 @@ export class ClientObserver {
       const { said, saidAt, shown } = record
       const goesOn = shown !== null && isSameState(shown.activity, said)
       record.shown = { activity: said, since: goesOn ? shown.since : saidAt }
+      record.isDoubtful = false
       this.#unsettled.delete(record)
       isNews = true
     }
@@ -77,6 +80,11 @@ export class ClientObserver {
       if (best === null || byStrength(activity, best.activity) < 0) best = { session, activity, since }
     }
     return best
+  }
+
+  /** Whether what is thought of its client can be acted on: its host has said it, and has done so since the last pause of the observer. */
+  isKnown(agent: string): boolean {
+    return [...(this.#byAgent.get(agent) ?? [])].every(({ shown, isDoubtful }) => shown !== null && !isDoubtful)
   }
 
   /** Whether what is thought of its client is what its host says now. */
@@ -105,6 +113,7 @@ export class ClientObserver {
       if (record.shown?.activity?.state === 'gone') record.shown = null
       if (this.#unsettled.delete(record) || record.shown === null) record.saidAt = now
       record.said = record.shown?.activity ?? null
+      record.isDoubtful = true
     }
   }
 
@@ -119,7 +128,7 @@ export class ClientObserver {
   }
 
   #add(session: SessionId, agent: string, now: number): ClientRecord {
-    const record: ClientRecord = { session, agent, said: null, saidAt: now, shown: null }
+    const record: ClientRecord = { session, agent, said: null, saidAt: now, shown: null, isDoubtful: false }
     this.#records.set(session, record)
     this.#enter(record)
     return record
@@ -133,8 +142,10 @@ export class ClientObserver {
     }
     if (!isSameState(record.said, activity)) record.saidAt = now
     record.said = activity
-    if (record.shown !== null && isSame(record.shown.activity, activity)) this.#unsettled.delete(record)
-    else this.#unsettled.add(record)
+    if (record.shown !== null && isSame(record.shown.activity, activity)) {
+      this.#unsettled.delete(record)
+      record.isDoubtful = false
+    } else this.#unsettled.add(record)
   }
 
   #enter(record: ClientRecord): void {

@@ -152,14 +152,14 @@ export interface CandidateView {
   readonly leases: LeaseReader
   readonly work: WorkReader
   readonly processes: Pick<AgentProcessTable, 'isHindered'>
-  readonly clients: Pick<ClientReader, 'of'>
+  readonly clients: Pick<ClientReader, 'of' | 'isKnown'>
   /** Of agents that are not well. */
   readonly conditions: ReadonlyMap<string, { readonly state: ConditionState }>
 }
 
 /**
  * Who could take tasks now. An agent with only ends `a` gives work and takes none; one whose place cannot work, or whose client
- * waits for a person, gets none, and one that tries whether it can again gets one.
+ * waits for a person, or is not known yet, gets none, and one that tries whether it can again gets one.
  */
 export function findCandidates(
   tasks: readonly Task[],
@@ -176,7 +176,7 @@ export function findCandidates(
     const [load, condition] = [loads.get(agent) ?? 0, conditions.get(agent)?.state]
     if (isUnable(condition) || (condition === 'probing' && load > 0)) continue
     const client = clients.of(agent)?.activity.state
-    if (client === 'waiting') continue
+    if (client === 'waiting' || !clients.isKnown(agent)) continue
     const stuck = leases.isStuck(agent) || work.isIdle(agent) || processes.isHindered(agent)
     candidates.push({
       agent,

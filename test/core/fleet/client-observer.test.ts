@@ -114,6 +114,28 @@ test('a pause of the observer proves an end no more, and what was about to count
   assert.equal(host.shown(300_002), null)
 })
 
+test('what a client does is known once it has held, and after a pause once it was said again', () => {
+  const host = new Host()
+  assert.equal(host.clients.isKnown('w1'), true, 'nobody says anything of a client')
+  host.say(0, activity('working'))
+  host.shown(1_999)
+  assert.equal(host.clients.isKnown('w1'), false)
+  host.shown(2_000)
+  assert.equal(host.clients.isKnown('w1'), true)
+  host.say(3_000, activity('idle'))
+  assert.equal(host.clients.isKnown('w1'), true, 'what it did is known')
+  host.clients.grace(90_000)
+  assert.equal(host.clients.isKnown('w1'), false)
+  host.say(91_000, activity('logged_out'))
+  host.shown(92_000)
+  assert.equal(host.clients.isKnown('w1'), false, 'it may be over at once')
+  host.shown(93_000)
+  assert.equal(host.clients.isKnown('w1'), true)
+  host.clients.grace(200_000)
+  host.say(201_000, activity('logged_out'))
+  assert.equal(host.clients.isKnown('w1'), true, 'it does what it did')
+})
+
 test('limits, logins and long overloads keep an agent from work; when a limit ends it tries', () => {
   const host = new Host()
   const states = (now: number): string[] =>

@@ -436,6 +436,20 @@ test('one failed agent’s tasks at a time, who failed first first; dealing wait
   assert.equal(none.waiting, 2)
 })
 
+test('an agent gets nothing new before it is known what its client does', () => {
+  const roster = rosterOf(2)
+  const clients = new ClientObserver()
+  clients.hear([pulse(sessionOf('w1'), { activity: { state: 'waiting', what: null, until: null } })], () => 'w1', 0)
+  const found = (): string[] => findCandidates([], { ...viewOf(roster), clients }).map(({ agent }) => agent)
+  clients.settle(1_999)
+  assert.deepEqual(found(), ['w2'])
+  clients.hear([pulse(sessionOf('w1'), { activity: { state: 'idle', what: null, until: null } })], () => 'w1', 2_000)
+  clients.settle(4_000)
+  assert.deepEqual(found(), ['w1', 'w2'])
+  clients.grace(5_000)
+  assert.deepEqual(found(), ['w2'])
+})
+
 test('an agent whose place cannot work gets nothing, and one that tries whether it can gets one task', () => {
   const roster = rosterOf(4)
   beat(roster, 1_000, 'w1', 'w2', 'w3', 'w4')
