@@ -214,15 +214,22 @@ function orphanIncidents({ board, observed }: Snapshot): NewIncident[] {
   )
 }
 
-/** A place that tries whether it can work again has its incident until it can. */
-function conditionIncidents({ board, openIncidents }: Snapshot): NewIncident[] {
+/** What is open lasts: a place that tries whether it can work again has its incident until it can. */
+function conditionIncidents({ board, openIncidents, observed }: Snapshot): NewIncident[] {
   return [...board.conditions].flatMap(([agent, condition]) => {
-    if (condition.state !== 'probing') return [conditionIncident(agent, condition)]
-    return (['sick', 'parked'] as const).flatMap((state) => {
+    const states = condition.state === 'probing' ? (['sick', 'parked'] as const) : [condition.state]
+    const isNew = condition.state !== 'probing' && isWordOfNow(agent, observed)
+    return states.flatMap((state) => {
       const incident = conditionIncident(agent, { ...condition, state })
-      return openIncidents.has(incident.cause) ? [incident] : []
+      return isNew || openIncidents.has(incident.cause) ? [incident] : []
     })
   })
+}
+
+/** The last word of a host that is heard no more grows old: its silence is told, and not what its client did before. */
+function isWordOfNow(agent: string, { fleet, clients }: Observed): boolean {
+  const standing = fleet.standing(agent)
+  return (standing === undefined || standing.verdict === 'alive') && clients.isKnown(agent)
 }
 
 function stalledAgents({ stalls }: ClockFindings): [string, AgentWork][] {

@@ -71,8 +71,8 @@ function wellAgain({ agent, kind }: OpenIncident, snapshot: Snapshot): string | 
   const state = board.conditions.get(name)?.state
   if (state === 'probing' && kind === 'parked') return limitEnded(name, snapshot)
   if (state !== undefined) return state === kind || state === 'probing' ? null : `${agent} is ${state} now`
-  const { signs = 0, knownSince = at } = observed.fleet.standing(name) ?? {}
-  const works = board.work.isBusy(name) || (signs > 0 && at - knownSince >= SAID_WITHIN_MS)
+  const { signs = 0, knownSince = at, verdict } = observed.fleet.standing(name) ?? {}
+  const works = verdict === 'alive' && (board.work.isBusy(name) || (signs > 0 && at - knownSince >= SAID_WITHIN_MS))
   return board.saidWell.has(name) || works ? `${agent} can work again` : null
 }
 

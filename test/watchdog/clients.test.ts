@@ -255,6 +255,39 @@ suite('a client that may not work', () => {
     await stage.run(20 * SECOND)
     assert.equal((await told(stage, 'parked')).length, 1)
   })
+
+  test('an overload lasts no longer than its host says so', async () => {
+    const { stage } = await fleet()
+    await using _ = stage
+    await stage.show('w1', 'overloaded', '529')
+    await stage.run(110 * SECOND)
+    stage.silence('w1')
+    await stage.run(5 * MINUTE)
+    assert.deepEqual([(await told(stage, 'parked')).length, (await told(stage, 'silent')).length], [0, 1])
+  })
+
+  test('an overload that was the last word of a host is told of once, by two watchdogs of which one is new', async () => {
+    const { stage } = await fleet()
+    await using _ = stage
+    stage.actor('w1').work = 1
+    await stage.show('w1', 'overloaded', '529')
+    await stage.run(130 * SECOND)
+    stage.silence('w1')
+    await stage.run(20 * SECOND)
+    stage.watchdog({ config: CLOCKS })
+    await stage.run(20 * MINUTE)
+    assert.deepEqual(
+      (await told(stage, 'parked')).map(({ closedAt }) => closedAt),
+      [null],
+    )
+    stage.heal('w1')
+    await stage.show('w1', 'working')
+    await stage.run(20 * SECOND)
+    assert.deepEqual(
+      (await told(stage, 'parked')).map(({ outcome }) => outcome),
+      ['w1 can work again'],
+    )
+  })
 })
 
 suite('a client that is stopped while its host beats', () => {

@@ -318,6 +318,24 @@ suite('a decision', () => {
     assert.deepEqual(told('waiting'), ['waiting'])
   })
 
+  test('a limit is told of once its host has said so since a pause, and while it is heard; one that is open lasts', () => {
+    const parked = { session: sessionOf('w1'), state: 'parked', why: 'usage limit', until: null, since: 0 } as const
+    const board = { conditions: new Map([['w1', parked]]) }
+    const decided = (now: ClientActivityState | null, scene: Scene = {}) => {
+      const { open, close } = decide(
+        snapshotOf({ ...scene, observed: { clients: clientAfterPause('parked', now) }, board }),
+      )
+      const changes = [...open.map(({ cause }) => cause), ...close.map(({ cause }) => `-${cause}`)]
+      return changes.filter((each) => each.includes('parked'))
+    }
+    assert.deepEqual(decided(null), [])
+    assert.deepEqual(decided('parked'), ['parked:w1'])
+    assert.deepEqual(decided('parked', { silent: ['w1'] }), [])
+    for (const silent of [[], ['w1']]) {
+      assert.deepEqual(decided(null, { silent, incidents: [incident('parked', 'w1')] }), [])
+    }
+  })
+
   test('a limit ends by what is known of a client, and not by a task that its agent has in hand', () => {
     const busy = task('t1', 'w1', { state: 'in_progress', incarnation: 'claude:one' })
     const ended = (clients: ClientObserver): string[] => {
