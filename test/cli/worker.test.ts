@@ -211,11 +211,14 @@ test('while the bridge is away a host joins over git, and without git by a line 
 test('a host that refuses what it finds keeps what it has; people are told once, and once that it is over', async () => {
   const host = new Host('doubter')
   await host.enter(await invite('31', '--role', 'tests'))
+  const file = 'credentials/s2-worker-31-credentials.json'
+  const listed = () => execFileSync(git, ['-C', REMOTE, 'ls-tree', '--name-only', 'main', file], { encoding: 'utf8' })
+  await until('its credential is in git', () => listed() !== '')
   const hostile = join(root, 'hostile.git')
   const work = join(root, 'hostile')
   execFileSync(git, ['clone', '--quiet', '--bare', REMOTE, hostile])
   execFileSync(git, ['clone', '--quiet', hostile, work], { stdio: 'ignore' })
-  writeFileSync(join(work, 'credentials/s2-worker-31-credentials.json'), '{}')
+  writeFileSync(join(work, file), '{}')
   const as = ['-c', 'user.name=t', '-c', 'user.email=t@example.org']
   execFileSync(git, ['-C', work, ...as, 'commit', '--quiet', '--all', '--message', 'not ours'])
   execFileSync(git, ['-C', work, 'push', '--quiet', 'origin', 'HEAD:main'], { stdio: 'ignore' })
