@@ -1,5 +1,4 @@
 import { once } from 'node:events'
-import { statSync } from 'node:fs'
 import { createServer, request } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -16,7 +15,7 @@ import { healthSocket, startWorkerHost } from './worker.ts'
 
 /**
  * From the first byte of a signed send until the watcher has called a way to wake the reader, on the bridge's host and on a
- * worker's; beside a Node that hands each message on, and one that syncs it before it does. What of it the commit takes is told apart.
+ * worker's; beside a Node that hands each message on, and one that syncs it before it does. What of it the send takes is told apart.
  */
 export const wakes: Bench = async ({ isQuick, say }) => {
   await using stage = await openStage()
@@ -51,21 +50,14 @@ export const wakes: Bench = async ({ isQuick, say }) => {
       note: NOTE,
     }
   }
-  return [row(LOCAL, 5, {}), row("worker's host", 20, {}), ...stepRows(waits.local)]
+  return [row(LOCAL, 5, {}), row("worker's host", 20, {}), sendRow(waits.local)]
 }
 
-/** Where the time of a wake on the bridge's host goes. The answer leaves beside the wake, so its step is no part of the sum. */
-function stepRows(waits: readonly Wait[]): Row[] {
-  const steps: Readonly<Record<string, (wait: Wait) => number>> = {
-    'sent → committed (signed, checked, written, synced)': ({ committedMs }) => committedMs,
-    'committed → wake called (the watcher)': ({ ms, committedMs }) => ms - committedMs,
-    'sent → answered, beside the wake': ({ answeredMs }) => answeredMs,
-  }
-  return Object.entries(steps).map(([step, length]) => {
-    const all = waits.map(length).filter((ms) => !Number.isNaN(ms))
-    const ours = { p50Ms: quantile(all, 0.5), p99Ms: quantile(all, 0.99), wakes: all.length }
-    return { what: `of that, ${LOCAL}: ${step}`, reach: {}, ours }
-  })
+/** How much of a wake on the bridge's host is the send itself. The wake begins at the commit, a moment before the answer leaves. */
+function sendRow(waits: readonly Wait[]): Row {
+  const answered = waits.map(({ answeredMs }) => answeredMs)
+  const ours = { p50Ms: quantile(answered, 0.5), p99Ms: quantile(answered, 0.99), wakes: answered.length }
+  return { what: `of that, ${LOCAL}: sent → answered (signed, written, synced)`, reach: {}, ours }
 }
 
 const LOCAL = "bridge's host"
@@ -87,8 +79,6 @@ const MISSED_MS = 20_000
 interface Lane extends Disposable {
   /** Sends a message to an agent. Answers what its reader does once it is woken. */
   wake(agent: number): Promise<() => Promise<void>>
-  /** When its bridge committed last, by `performance.now`. */
-  committedAt?(): number
 }
 
 /** The place that wakes go to. */
@@ -101,8 +91,7 @@ interface Called extends AsyncDisposable {
 /** How long a wake took from the first byte of the send, and from its answer: zero where it came sooner than that. */
 interface Wait {
   readonly ms: number
-  /** From the first byte until the message was committed, and until the send was answered. */
-  readonly committedMs: number
+  /** From the first byte until the send was answered. */
   readonly answeredMs: number
   readonly afterAnswerMs: number
 }
@@ -110,14 +99,12 @@ interface Wait {
 async function timed(called: Called, lane: Lane, agent: number): Promise<Wait> {
   await sleep(PAUSE_MS + Math.random() * PAUSE_MAX_MS)
   const arrival = called.next()
-  lane.committedAt?.()
   const began = performance.now()
   const read = await lane.wake(agent)
   const answered = performance.now()
   const at = await Promise.race([arrival, tooLate()])
-  const committedMs = (lane.committedAt?.() ?? Number.NaN) - began
   await read()
-  return { ms: at - began, committedMs, answeredMs: answered - began, afterAnswerMs: Math.max(0, at - answered) }
+  return { ms: at - began, answeredMs: answered - began, afterAnswerMs: Math.max(0, at - answered) }
 }
 
 async function tooLate(): Promise<never> {
@@ -171,21 +158,12 @@ async function openLocal(stage: Stage, { url }: Called): Promise<Lane> {
   await startWatcher(stage, bridge.state, settings)
   const senders = sendersOf(conversations, 'b', bridge.port)
   return {
-    committedAt: () => lastRing(bridge.database),
     async wake(agent) {
       const sent = await senders[agent]?.send()
       return async () => void (await bridge.ask('mark', { reader: readers[agent], ids: [sent?.id], mark: 'acked' }))
     },
     [Symbol.dispose]: () => closeAll(senders),
   }
-}
-
-/**
- * When the doorbell of a database, which is rung after each commit, was written to last, by `performance.now`. The system takes the time:
- * who waits here for many things may hear of it late. Whoever asks makes Linux note the next write finely (6.13 and later), not by the tick.
- */
-function lastRing(database: string): number {
-  return Number(statSync(`${database}-bell`, { bigint: true }).mtimeNs) / 1e6 - performance.timeOrigin
 }
 
 /** A bridge, and a worker's host with keepalive and a watcher of its inbox; the readers are the ends `b`. */
