@@ -37,7 +37,7 @@ export const clientHooks = { install, uninstall }
 async function install(context: CommandContext, options: ClientHooksOptions): Promise<void> {
   const clients = clientsNamed(options)
   if (options.trust === true) demandTrustable(context, clients, options)
-  if (options.http === true) demandCommandless(clients, options)
+  if (options.http === true) demandHttpHooks(clients, options)
   const outcome = await changeEach(clients, context, options, (client) => installFor(client, context, options))
   if (options.dryRun !== true && options.json !== true) await tellMissing(context, outcome.changed, options)
   refuseFailed(outcome)
@@ -96,7 +96,7 @@ function demandTrustable(context: CommandContext, clients: readonly Client[], op
   if (options.dryRun !== true) demandPerson(options.yes === true, context)
 }
 
-function demandCommandless(clients: readonly Client[], { project }: ClientHooksOptions): void {
+function demandHttpHooks(clients: readonly Client[], { project }: ClientHooksOptions): void {
   if (!clients.includes('claude'))
     throw new UsageError(`${clients.join(', ')}: commands alone are run`, 'leave --http out')
   // A project is read by others, and its settings hold the secret.

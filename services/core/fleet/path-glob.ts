@@ -36,11 +36,6 @@ export function parseGlob(text: string): PathGlob {
   return { text: names.join('/'), path: split(isFolderToo ? [...segments, null] : segments) }
 }
 
-/** The path of one file, which is no pattern. */
-export function literalPath(path: string): PathGlob {
-  return { text: path, path: [path.split('/').map((name) => [foldName(name)])] }
-}
-
 /** A path as a glob that means it alone, or with all beneath where it is a folder. */
 export function quotePath(path: string): string {
   return path.replaceAll(/[\\*?[{!]/g, '\\$&')

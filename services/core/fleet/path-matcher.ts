@@ -19,7 +19,7 @@ interface Folder {
 }
 
 /**
- * Which of many globs mean a path: the same as `overlap` with `literalPath`, for very many paths. The globs are one automaton of the names
+ * Which of many globs mean a file: the same as `overlap` says of each, for very many files. The globs are one automaton of the names
  * of a path; each folder is gone through once, and a file costs a look at its name by the patterns that are possible in its folder. Nothing
  * is tried twice, so no glob makes it slow.
  */

@@ -1,6 +1,6 @@
 import { S2Error } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session-id.ts'
-import { isOpen, type Report } from '#fleet/task.ts'
+import { isOpen, type Report, type Task } from '#fleet/task.ts'
 import { checkHolder } from '#fleet/task-ownership.ts'
 import { isKeepaliveThere } from '#runtime/program-presence.ts'
 import { type HeldTask, HeldTasks, isHolderAlive } from '#spool/held-tasks.ts'
@@ -48,7 +48,7 @@ export class HostTasks {
   }
 
   async take(session: SessionId, store: Store, id: string | null): Promise<TakenTask | null> {
-    const { state, clock } = this.#parts
+    const { state } = this.#parts
     checkHolder(session)
     const place = await readPlace(state)
     const caller = await this.#parts.caller(place)
@@ -58,18 +58,7 @@ export class HostTasks {
     const incarnation = await this.#lifeOf(session, caller)
     const task = await store.leaseTask(session, incarnation, passing, place)
     if (task === null) return id === null ? null : await refuseTake(store, session, id)
-    await this.#held.put({
-      session,
-      task: task.id,
-      epoch: task.epoch,
-      incarnation,
-      by: caller.by,
-      process: caller.process,
-      place: place ?? null,
-      takenAt: clock.wall(),
-      work: task.work,
-      ...{ lost: null, ended: null },
-    })
+    await this.#held.put(this.#noteOf(task, session, { ...caller, incarnation }, place))
     return { task, renewal: await this.#renewal(caller) }
   }
 
@@ -239,22 +228,19 @@ export class HostTasks {
     }
     const task = await (await store()).task(id)
     if (task.holder !== session || task.incarnation !== caller.incarnation) throw notHeld(task, session)
-    const { incarnation, by, process } = caller
-    const { epoch, work } = task
+    return this.#noteOf(task, session, { ...caller, incarnation: task.incarnation }, place)
+  }
+
+  /** What is noted of a task that a life of an agent has taken. */
+  #noteOf(
+    { id, epoch, work }: Task,
+    session: SessionId,
+    { incarnation, by, process }: Pick<HeldTask, 'incarnation' | 'by' | 'process'>,
+    place: string | undefined,
+  ): HeldTask {
     const takenAt = this.#parts.clock.wall()
-    return {
-      session,
-      task: id,
-      epoch,
-      incarnation,
-      by,
-      process,
-      place: place ?? null,
-      takenAt,
-      work,
-      lost: null,
-      ended: null,
-    }
+    const heldBy = { session, incarnation, by, process, place: place ?? null }
+    return { task: id, epoch, work, takenAt, ...heldBy, lost: null, ended: null }
   }
 
   async #report(session: SessionId, report: Report, onPut?: OutboxWait['onPut']): Promise<ReportedTask> {

@@ -1,7 +1,8 @@
 import type { AuditedAct } from '#fleet/audit.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { cleanDraft, type MessageDraft } from '#fleet/message.ts'
-import { literalPath, overlap, parseGlob } from '#fleet/path-glob.ts'
+import { parseGlob } from '#fleet/path-glob.ts'
+import { PathMatcher } from '#fleet/path-matcher.ts'
 import {
   cleanCommit,
   cleanRepository,
@@ -107,16 +108,16 @@ export class ReservationRegistry {
   noteUncheckedCommit(by: SessionId, commit: UncheckedCommit): Reservation[] {
     const clean = cleanCommit(commit)
     this.#parts.conversations.demandLive(conversationOf(by))
-    const files = clean.paths.map((path) => ({ path, parsed: literalPath(path) }))
     const [, others] = this.#ownAndOthers(by)
     const here = others.filter(
       ({ repository, mode }) => mode === 'exclusive' && isSameRepository(clean.repository, repository),
     )
-    const globs = new Map(here.map((each) => [each, parseGlob(each.glob)]))
-    const touching = [...globs].filter(([, glob]) => files.some(({ parsed }) => overlap(parsed, glob)))
-    const meant = files.filter(({ parsed }) => touching.some(([, glob]) => overlap(parsed, glob)))
-    const found = touching.map(([each]) => each)
-    if (found.length > 0) this.#tellUnchecked(by, { ...clean, paths: meant.map(({ path }) => path) }, found)
+    const matcher = new PathMatcher(here.map(({ glob }) => parseGlob(glob)))
+    const touching = new Map(clean.paths.map((path) => [path, matcher.meaning(path)]))
+    const paths = clean.paths.filter((path) => touching.get(path)?.length !== 0)
+    const touched = new Set([...touching.values()].flat())
+    const found = here.filter((_, index) => touched.has(index))
+    if (found.length > 0) this.#tellUnchecked(by, { ...clean, paths }, found)
     return found.map((each) => this.#named(each))
   }
 

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { GLOB_MAX, literalPath, overlap, parseGlob, quotePath } from '#fleet/path-glob.ts'
+import { GLOB_MAX, overlap, parseGlob, quotePath } from '#fleet/path-glob.ts'
+import { literalPath } from './literal-path.ts'
 
 const meet = (one: string, other: string): boolean => overlap(parseGlob(one), parseGlob(other))
 

@@ -2,8 +2,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { literalPath, overlap, parseGlob } from '#fleet/path-glob.ts'
+import { overlap, parseGlob } from '#fleet/path-glob.ts'
 import { PathMatcher } from '#fleet/path-matcher.ts'
+import { literalPath } from './literal-path.ts'
 
 /** What each glob says for itself: the slow way. */
 function oneByOne(globs: readonly string[], path: string): number[] {
